@@ -1,0 +1,1 @@
+"""From risk to action: policy, incidents, signed delivery, schedulers."""

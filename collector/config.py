@@ -1,0 +1,268 @@
+"""`foreshock.toml`: one table per stage, read into frozen dataclasses. Unknown keys are refused.
+
+Keys carry their unit. Secrets are named by file or environment variable, never written here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import socket
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from collector.clock import Clock, ScaledClock, SystemClock
+from collector.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def _state_dir() -> Path:
+    system = Path("/var/lib/foreshock")
+    if os.access(system if system.exists() else system.parent, os.W_OK):
+        return system
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(home) / "foreshock"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorConfig:
+    """The node agent."""
+
+    node: str = field(default_factory=socket.gethostname)
+    interval_s: float = 1.0
+    """Seconds between two ticks."""
+    flush_s: float = 5.0
+    """Telemetry of this many seconds travels as one record."""
+    deadline_s: float = 2.0
+    """Real seconds NVML may take for one GPU before it counts as hung."""
+    hang_retry_s: float = 10.0
+    """A hung GPU is asked again after this long, doubling up to `hang_retry_max_s`."""
+    hang_retry_max_s: float = 300.0
+    nvml_library: str = ""
+    """Path of libnvidia-ml.so.1; empty means the one the system finds."""
+    kmsg: str = "/dev/kmsg"
+    """Kernel log device, file or FIFO; empty turns it off."""
+    kmsg_accept_userspace: bool = False
+    """Accept lines that user space wrote to /dev/kmsg. Anyone can forge those."""
+    fold_s: float = 10.0
+    """The same code on the same GPU within this time, from another source, is the same event."""
+    synthetic: bool = False
+    """Label every row as simulated."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolConfig:
+    """The durable queue on the node, and the embedded stream where there is no broker."""
+
+    path: Path = field(default_factory=lambda: _state_dir() / "spool.db")
+    max_mib: float = 1024.0
+    """When full, the oldest telemetry is dropped and counted. Events are never dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConfig:
+    """The broker. Empty `bootstrap_servers` means the embedded stream."""
+
+    bootstrap_servers: str = ""
+    security_protocol: str = "PLAINTEXT"
+    ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    sasl_mechanism: str = ""
+    sasl_username: str = ""
+    sasl_password_file: str = ""
+    compression: str = "lz4"
+    ingest_group: str = "foreshock-ingest"
+    watch_group: str = "foreshock-watch"
+
+
+@dataclass(frozen=True, slots=True)
+class LakeConfig:
+    """Delta tables, partitioned by date. A path today, an object store URL tomorrow."""
+
+    path: Path = field(default_factory=lambda: _state_dir() / "lake")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestConfig:
+    """The worker that turns the stream into rollups, features, risks and the lake."""
+
+    lateness_s: float = 10.0
+    """A minute of a silent node closes when its neighbours are this far past it."""
+    look_back_minutes: int = 60
+    """How much history the live features see. At least the longest feature window."""
+    flush_s: float = 5.0
+    """Telemetry and events reach the lake at least this often (real seconds)."""
+    watch_level: float = 0.05
+    """Risks from here on travel to the watcher."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchConfig:
+    """The loop that turns risks and events into incidents and actions."""
+
+    alarm_level: float = 0.5
+    """A risk from here on opens an incident and asks for a checkpoint, then a drain."""
+    clear_level: float = 0.1
+    """An open incident recovers when the risk stays below this for `clear_s`."""
+    clear_s: float = 1800.0
+    dry_run: bool = True
+    """Decide and record, but send nothing. Off only by the operator."""
+    outbox: Path = field(default_factory=lambda: _state_dir() / "outbox.db")
+    webhook_url: str = ""
+    webhook_secret_file: str = ""
+    """File with the Standard Webhooks secret (`whsec_...`)."""
+    webhook_timeout_s: float = 5.0
+    deliver_for_s: float = 3600.0
+    """Keep trying to deliver for this long; then it is a visible dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeConfig:
+    """The webhook receiver that acts on a scheduler or a command."""
+
+    listen: str = "127.0.0.1:9480"
+    secret_file: str = ""
+    state: Path = field(default_factory=lambda: _state_dir() / "bridge.db")
+    dry_run: bool = True
+    """Log what would be done. Off only by the operator."""
+    tolerance_s: float = 300.0
+    """Webhooks older or newer than this are refused (replay protection)."""
+    signal: str = "USR1"
+    """Checkpoint signal. Sent only to a process that handles it (SigCgt)."""
+    pid_dir: str = ""
+    """`bridge command`: directory of NAME.pid files of the training processes."""
+    acknowledge_dir: str = ""
+    """`bridge command`: where a job writes NAME.checkpoint.json when its checkpoint is on disk."""
+    acknowledge_timeout_s: float = 60.0
+    drain_command: tuple[str, ...] = ()
+    """`bridge command`: argv run to drain a node; gets FORESHOCK_* in its environment."""
+    kubernetes_url: str = ""
+    """`bridge kubernetes`: API server; empty means the in-cluster service account."""
+    kubernetes_token_file: str = ""
+    kubernetes_ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardConfig:
+    """The ops dashboard."""
+
+    listen: str = "127.0.0.1:8501"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockConfig:
+    """A faster clock for the demo. Leave it alone in production."""
+
+    speed: float = 1.0
+    origin_unix_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything `foreshock.toml` may say."""
+
+    collector: CollectorConfig = field(default_factory=CollectorConfig)
+    spool: SpoolConfig = field(default_factory=SpoolConfig)
+    kafka: KafkaConfig = field(default_factory=KafkaConfig)
+    lake: LakeConfig = field(default_factory=LakeConfig)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    bridge: BridgeConfig = field(default_factory=BridgeConfig)
+    dashboard: DashboardConfig = field(default_factory=DashboardConfig)
+    clock: ClockConfig = field(default_factory=ClockConfig)
+    path: str = ""
+    """The file this came from; empty means the defaults."""
+
+    def make_clock(self) -> Clock:
+        if self.clock.speed == 1.0:
+            return SystemClock()
+        return ScaledClock(self.clock.speed, self.clock.origin_unix_s)
+
+
+SEARCH = (
+    Path("foreshock.toml"),
+    Path.home() / ".config/foreshock/foreshock.toml",
+    Path("/etc/foreshock/foreshock.toml"),
+)
+
+
+def load(path: str | None = None) -> Config:
+    """Read `path`, else $FORESHOCK_CONFIG, else the first of SEARCH that exists, else defaults.
+
+    Raises ConfigError with the key, the rule and the nearest known name.
+    """
+    named = path or os.environ.get("FORESHOCK_CONFIG")
+    found = Path(named) if named else next((p for p in SEARCH if p.is_file()), None)
+    if found is None:
+        return Config()
+    try:
+        text = found.read_text()
+    except OSError as e:
+        raise ConfigError(
+            f"{found}: {e.strerror}", hint="give --config FILE, or leave it out for the defaults"
+        ) from e
+    return parse(text, str(found))
+
+
+def parse(text: str, path: str = "") -> Config:
+    """TOML text -> Config. Pure, so that tests and the demo can use it without a file."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(f"{path or 'config'}: not TOML: {e}", hint="see the example in README.md") from e
+    stages = {f.name: f for f in dataclasses.fields(Config) if f.name != "path"}
+    for name in tables:
+        if name not in stages:
+            raise ConfigError(
+                f"[{name}]: no such table{_nearest(name, list(stages))}", hint=f"tables: {', '.join(stages)}"
+            )
+    hints = typing.get_type_hints(Config)
+    made = {name: _table(hints[name], name, tables[name]) for name in tables}
+    return Config(**made, path=path)
+
+
+def _table(cls: type[T], name: str, values: object) -> T:
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{name}: must be a table, got {values!r}", hint=f"write [{name}] on a line of its own"
+        )
+    known = typing.get_type_hints(cls)
+    for key in values:
+        if key not in known:
+            raise ConfigError(
+                f"{name}.{key}: no such key{_nearest(key, list(known))}", hint=f"keys: {', '.join(known)}"
+            )
+    return cls(**{k: _value(f"{name}.{k}", known[k], v) for k, v in values.items()})
+
+
+def _value(key: str, kind: Any, value: object) -> object:
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, list) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+    elif kind is Path and isinstance(value, str):
+        return Path(value)
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if value < 0:
+            raise ConfigError(
+                f"{key}: must be >= 0 (got {value})", hint="durations and sizes are never negative"
+            )
+        return float(value)
+    elif isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    wanted = {tuple: "list of strings", Path: "path", float: "number"}.get(
+        typing.get_origin(kind) or kind, getattr(kind, "__name__", str(kind))
+    )
+    raise ConfigError(
+        f"{key}: must be a {wanted} (got {value!r})", hint="see the comments in collector/config.py"
+    )
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

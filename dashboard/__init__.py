@@ -1,0 +1,1 @@
+"""The ops dashboard. It reads the lake and never scores."""

@@ -1,0 +1,1 @@
+"""Scorers: from a row of features to a calibrated, explained risk."""

@@ -1,0 +1,1 @@
+"""From the stream to the lake: rollups, features and the one door to storage."""
