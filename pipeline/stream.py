@@ -6,9 +6,16 @@ Delivery is at least once; a consumer makes it once by what it has already writt
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
+
+from collector import broker
+from collector.config import Config, KafkaConfig
+from collector.errors import ForeshockError
+from collector.records import HEADER_SEQ, HEADER_STREAM
+from collector.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +52,116 @@ class Stream(Protocol):
         """Wait until all that was published is acknowledged. Raises when the broker does not."""
 
     def close(self) -> None: ...
+
+
+class KafkaStream:
+    """A member of a Kafka consumer group. Positions are the group's; offsets are committed only by `commit`."""
+
+    def __init__(self, config: KafkaConfig, group: str, topics: Sequence[str]) -> None:
+        self._config = config
+        self._consumer = broker.consumer(config, group, topics)
+        self._producer: Any = None
+        self._sent: list[Any] = []
+
+    def poll(self, timeout_s: float) -> Sequence[Record]:
+        polled = self._consumer.poll(timeout_ms=int(timeout_s * 1e3))
+        return [_from_kafka(r) for records in polled.values() for r in records]
+
+    def commit(self, next_offsets: Mapping[Position, int]) -> None:
+        from kafka import TopicPartition
+        from kafka.structs import OffsetAndMetadata
+
+        if next_offsets:
+            self._consumer.commit(
+                {TopicPartition(*p): OffsetAndMetadata(o, "", -1) for p, o in next_offsets.items()}
+            )
+
+    def publish(self, topic: str, key: str, value: bytes) -> None:
+        if self._producer is None:
+            self._producer = broker.producer(self._config)
+        self._sent.append(self._producer.send(topic, key=key.encode(), value=value))
+
+    def flush(self) -> None:
+        sent, self._sent = self._sent, []
+        if sent:
+            self._producer.flush(timeout=30)
+            for future in sent:
+                future.get(timeout=30)
+
+    def close(self) -> None:
+        self._consumer.close()
+        if self._producer is not None:
+            self._producer.close(timeout=5)
+
+
+def _from_kafka(r: Any) -> Record:
+    headers = dict(r.headers)
+    seq = headers.get(HEADER_SEQ, b"")
+    return Record(
+        topic=r.topic,
+        partition=r.partition,
+        offset=r.offset,
+        key=(r.key or b"").decode("utf-8", "replace"),
+        value=r.value or b"",
+        stream=headers.get(HEADER_STREAM, b"").decode("ascii", "replace"),
+        seq=int(seq) if seq.isdigit() else -1,
+        headers=headers,
+    )
+
+
+_SPOOL_POLL_S = 0.02
+_SPOOL_BATCH = 500
+
+
+class SpoolStream:
+    """The embedded stream: the agent's spool, read by another process on the same machine. One partition."""
+
+    def __init__(self, spool: Spool, group: str, topics: Sequence[str]) -> None:
+        self._spool = spool
+        self._group = group
+        self._topics = list(topics)
+        spool.subscribe(group, topics)
+        self._after = {t: spool.position(group, t) - 1 for t in topics}
+
+    def poll(self, timeout_s: float) -> Sequence[Record]:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            records = [r for t in self._topics for r in self._read(t)]
+            left_s = deadline - time.monotonic()
+            if records or left_s <= 0:
+                return records
+            time.sleep(min(_SPOOL_POLL_S, left_s))
+
+    def _read(self, topic: str) -> list[Record]:
+        found = self._spool.read([topic], self._after[topic], _SPOOL_BATCH)
+        if found:
+            self._after[topic] = found[-1].seq
+        return [Record(topic, 0, r.seq, r.key, r.value, self._spool.stream, r.seq) for r in found]
+
+    def commit(self, next_offsets: Mapping[Position, int]) -> None:
+        for (topic, _), offset in next_offsets.items():
+            self._spool.commit(self._group, topic, offset)
+
+    def publish(self, topic: str, key: str, value: bytes) -> None:
+        self._spool.append(topic, key, value)
+
+    def flush(self) -> None:
+        """Nothing to wait for: `publish` is durable."""
+
+    def close(self) -> None:
+        self._spool.close()
+
+
+def open_stream(config: Config, group: str, topics: Sequence[str]) -> KafkaStream | SpoolStream:
+    """Kafka where `kafka.bootstrap_servers` is set, else the embedded stream of this machine's spool.
+
+    Raises ForeshockError when neither can be opened.
+    """
+    if config.kafka.bootstrap_servers:
+        return KafkaStream(config.kafka, group, topics)
+    try:
+        return SpoolStream(Spool(config.spool.path, config.spool.max_mib), group, topics)
+    except ForeshockError as e:
+        raise ForeshockError(
+            str(e), hint="set kafka.bootstrap_servers, or spool.path to the agent's spool"
+        ) from e

@@ -1,0 +1,250 @@
+"""The worker: poll -> rollup -> features -> score -> lake -> commit. Once, whatever is killed in between.
+
+Order of writes in one flush: telemetry, events, rollups, risks, predictions, then the stream's offsets.
+What a restart may find half done is told by the lake itself: transactions (telemetry, events), the newest
+minute of each node (rollups, predictions). Risks may travel twice; the watcher keeps one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import polars as pl
+
+from collector.clock import Clock, to_datetime
+from collector.config import IngestConfig
+from collector.records import TOPIC_DEAD_LETTERS, TOPIC_EVENTS, TOPIC_RISKS, TOPIC_TELEMETRY, Reason, Risk
+from pipeline import decode
+from pipeline.features import EVENT_WINDOW_MINUTES, KEYS, features
+from pipeline.lake import Lake, conform
+from pipeline.minutes import Minutes
+from pipeline.rollup import carry_of, rollup
+from pipeline.scoring import Scorer
+from pipeline.stream import Record, Stream
+from pipeline.tables import EVENTS, ROLLUPS, TELEMETRY
+
+log = logging.getLogger(__name__)
+
+TOPICS = (TOPIC_TELEMETRY, TOPIC_EVENTS)
+_MINUTE = pl.col("time").dt.epoch("s") // 60
+_MEMORY = timedelta(days=2)
+"""How far back the lake is asked, on start, what was written already. Longer than any agent's outage."""
+
+
+class Worker:
+    """One member of the ingest group: owns its partitions, shares nothing."""
+
+    def __init__(
+        self, stream: Stream, lake: Lake, scorer: Scorer, config: IngestConfig, clock: Clock
+    ) -> None:
+        self._stream = stream
+        self._lake = lake
+        self._scorer = scorer
+        self._config = config
+        self._clock = clock
+        self._written: dict[str, dict[str, int]] = {"telemetry": {}, "events": {}}
+        self._new: dict[str, list[pl.DataFrame]] = {"telemetry": [], "events": []}
+        self._offsets: dict[str, dict[str, int]] = {"telemetry": {}, "events": {}}
+        self._flushed_at_s = time.monotonic()
+        self.samples = 0
+        self.late = 0
+        """Samples of minutes that were closed already: not in any rollup, but in `telemetry`."""
+        self.dead_letters = 0
+        self._recover()
+
+    def _recover(self) -> None:
+        """Take up where the lake ends."""
+        since = to_datetime(self._clock.time_s()) - _MEMORY
+        history = self._lake.read("rollups", since=since)
+        newest = history.group_by("node").agg(pl.col("minute").max().dt.epoch("s") // 60)
+        self._minutes = Minutes(self._config.lateness_s, dict(newest.iter_rows()))
+        self._carry = carry_of(history)
+        self._recent = self._within_look_back(history)
+        self._events = self._lake.read("events", since=since)
+        self._sent = {
+            table: dict(
+                self._lake.read(table, since=since, columns=["stream", "seq"])
+                .group_by("stream")
+                .agg(pl.col("seq").max())
+                .iter_rows()
+            )
+            for table in ("telemetry", "events")
+        }
+        self._open = pl.DataFrame(schema=TELEMETRY)
+        self._predict_what_was_rolled_up(since)
+
+    def _predict_what_was_rolled_up(self, since: datetime) -> None:
+        predicted = self._lake.read("predictions", since=since, columns=["gpu_uuid", "minute"])
+        missing = self._recent.join(predicted, on=["gpu_uuid", "minute"], how="anti")
+        if not missing.is_empty():
+            scored = self._score(_first_minute(missing)).join(
+                missing.select("gpu_uuid", "minute"), on=["gpu_uuid", "minute"], how="semi"
+            )
+            self._publish(scored)
+            self._lake.append("predictions", scored)
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop`. A record that cannot be read is dead-lettered; the stream goes on."""
+        try:
+            while not stop.is_set():
+                self.step(timeout_s=0.2)
+            self._flush(pl.DataFrame(schema=ROLLUPS))
+        finally:
+            self._stream.close()
+
+    def step(self, timeout_s: float) -> int:
+        """Take what the stream has within `timeout_s`; write when a minute is complete or it is time."""
+        records = self._stream.poll(timeout_s)
+        if records:
+            self._take([r for r in records if r.topic == TOPIC_TELEMETRY])
+            self._take_events([r for r in records if r.topic == TOPIC_EVENTS])
+        closed = self._minutes.close()
+        due = time.monotonic() - self._flushed_at_s >= self._config.flush_s
+        if closed or (due and any(self._new.values())):
+            self._flush(self._roll_up() if closed else pl.DataFrame(schema=ROLLUPS))
+        return len(records)
+
+    def _take(self, records: Sequence[Record]) -> None:
+        rows, rejected = decode.telemetry(records)
+        self._reject(rejected)
+        if rows.is_empty():
+            return
+        newest = rows.group_by(decode.RECORD, maintain_order=True).agg(
+            pl.col("time").max().dt.epoch("us") / 1e6
+        )
+        for index, newest_s in newest.iter_rows():
+            r = records[index]
+            self._minutes.saw((r.topic, r.partition), r.offset, r.key, newest_s)
+        fresh = self._keep("telemetry", rows, records)
+        self.samples += rows.height
+        self.late += fresh.height - self._not_closed(fresh).height
+        self._open = pl.concat([self._open, self._not_closed(rows).drop(decode.RECORD)])
+
+    def _take_events(self, records: Sequence[Record]) -> None:
+        rows, rejected = decode.events(records)
+        self._reject(rejected)
+        for r in records:
+            self._minutes.passed((r.topic, r.partition), r.offset)
+        fresh = self._keep("events", rows, records).drop(decode.RECORD)
+        self._events = pl.concat([self._events, fresh]).unique(
+            "fingerprint", keep="first", maintain_order=True
+        )
+
+    def _not_closed(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of minutes that are still open. The others were rolled up before a restart, or came late."""
+        return rows.filter(self._closed_minute() < _MINUTE)
+
+    def _closed_minute(self) -> pl.Expr:
+        return pl.col("node").replace_strict(self._minutes.closed, default=-1, return_dtype=pl.Int64)
+
+    def _keep(self, table: str, rows: pl.DataFrame, records: Sequence[Record]) -> pl.DataFrame:
+        """Put aside for the lake what it does not have, neither by offset nor by the agent's own number."""
+        fresh = [i for i, r in enumerate(records) if self._is_new(table, r)]
+        new = rows.filter(pl.col(decode.RECORD).is_in(fresh))
+        if not new.is_empty():
+            self._new[table].append(new.drop(decode.RECORD))
+        return new
+
+    def _is_new(self, table: str, r: Record) -> bool:
+        partition = f"{r.topic}:{r.partition}"
+        written = self._written[table]
+        if partition not in written:
+            written[partition] = self._lake.version(table, partition)
+        if r.offset <= written[partition]:
+            return False
+        written[partition] = self._offsets[table][partition] = r.offset
+        if r.seq < 0:
+            return True  # not from our agent: only the offset tells
+        sent = self._sent[table]
+        again = r.seq <= sent.get(r.stream, -1)
+        if not again:
+            sent[r.stream] = r.seq
+        return not again
+
+    def _reject(self, rejected: Sequence[decode.Rejected]) -> None:
+        for record, reason in rejected:
+            self.dead_letters += 1
+            log.warning("dead letter %s:%d@%d: %s", record.topic, record.partition, record.offset, reason)
+            letter = {
+                "topic": record.topic, "partition": record.partition, "offset": record.offset,
+                "key": record.key, "reason": reason, "value": record.value,
+            }  # fmt: skip
+            self._stream.publish(TOPIC_DEAD_LETTERS, record.key, msgspec.json.encode(letter))
+            self._minutes.passed((record.topic, record.partition), record.offset)
+
+    def _roll_up(self) -> pl.DataFrame:
+        """The rollups of every minute that is complete; its samples leave memory."""
+        done = self._open.filter(self._closed_minute() >= _MINUTE)
+        self._open = self._not_closed(self._open)
+        rolled = rollup(done, self._carry)
+        if not rolled.is_empty():
+            self._carry = (
+                pl.concat([self._carry, carry_of(rolled)])
+                .group_by("gpu_uuid", maintain_order=True)
+                .agg(pl.all().drop_nulls().last())
+            )
+        return rolled
+
+    def _flush(self, rolled: pl.DataFrame) -> None:
+        """Everything put aside reaches the lake; then the stream may forget it."""
+        for table, schema in (("telemetry", TELEMETRY), ("events", EVENTS)):
+            rows = pl.concat([pl.DataFrame(schema=schema), *self._new[table]])
+            self._lake.append(table, rows, transactions=self._offsets[table])
+            self._new[table], self._offsets[table] = [], {}
+        if not rolled.is_empty():
+            self._lake.append("rollups", rolled)
+            self._recent = self._within_look_back(pl.concat([self._recent, rolled]))
+            self._events = _in_event_window(self._events, rolled)
+            fresh = self._score(_first_minute(rolled)).join(
+                rolled.select("gpu_uuid", "minute"), on=["gpu_uuid", "minute"], how="semi"
+            )
+            self._publish(fresh)
+            self._lake.append("predictions", fresh)
+        self._stream.flush()
+        self._stream.commit(self._minutes.committable())
+        self._flushed_at_s = time.monotonic()
+
+    def _score(self, since: datetime) -> pl.DataFrame:
+        """Predictions (PREDICTIONS columns) for every recent minute from `since` on."""
+        matrix = features(self._recent, self._events, since=since)
+        scored = self._scorer.score(matrix)
+        return conform(
+            "predictions",
+            matrix.select(KEYS).with_columns(
+                scored["risk"],
+                scored["reasons"],
+                time=pl.col("minute") + pl.duration(minutes=1),
+                horizon_s=pl.lit(self._scorer.horizon_s),
+                model_id=pl.lit(self._scorer.model_id),
+                feature_set=pl.lit(self._scorer.feature_set),
+            ),
+        )
+
+    def _publish(self, predictions: pl.DataFrame) -> None:
+        watched = predictions.filter(pl.col("risk") >= self._config.watch_level).drop("minute")
+        for row in watched.sort("time").iter_rows(named=True):
+            reasons = tuple(Reason(**r) for r in row.pop("reasons"))
+            risk = Risk(**row | {"time": row["time"].timestamp(), "reasons": reasons})
+            self._stream.publish(TOPIC_RISKS, risk.node, msgspec.json.encode(risk))
+        self._stream.flush()
+
+    def _within_look_back(self, rollups: pl.DataFrame) -> pl.DataFrame:
+        """The minutes the live features may look at, per GPU: each at its own pace."""
+        horizon = pl.duration(minutes=self._config.look_back_minutes)
+        return rollups.filter(pl.col("minute") > pl.col("minute").max().over("node") - horizon)
+
+
+def _in_event_window(events: pl.DataFrame, rolled: pl.DataFrame) -> pl.DataFrame:
+    """Events that no feature of these or later minutes looks at leave memory."""
+    return events.filter(pl.col("time") >= _first_minute(rolled) - timedelta(minutes=EVENT_WINDOW_MINUTES))
+
+
+def _first_minute(rows: pl.DataFrame) -> datetime:
+    first = rows["minute"].min()
+    assert isinstance(first, datetime)
+    return first
