@@ -106,22 +106,23 @@ def _ingest(args: argparse.Namespace, config: Config) -> int:
 
 
 def _watch(args: argparse.Namespace, config: Config) -> int:
-    from alerting.watch import serve
+    from alerting.serve import watch
 
-    return serve(config, _until_stopped())
+    watch(config, _until_stopped())
+    return 0
 
 
 def _bridge(args: argparse.Namespace, config: Config) -> int:
-    from alerting.bridge import serve
+    from alerting.serve import bridge
 
-    return serve(config, args.adapter, _until_stopped())
+    bridge(config, args.adapter, _until_stopped())
+    return 0
 
 
 def _sql(args: argparse.Namespace, config: Config) -> int:
     from pipeline.sql_cli import run
 
-    fmt = "json" if args.json else "csv" if args.csv else "table"
-    return run(args.query, config, sys.stdout, fmt=fmt)
+    return run(args.query, config, sys.stdout, fmt="json" if args.json else "csv" if args.csv else "table")
 
 
 def _dashboard(args: argparse.Namespace, config: Config) -> int:

@@ -42,7 +42,7 @@ def to_spool(config: Config, stop: threading.Event) -> int:
 def _start_shipper(config: Config, spool: Spool, stop: threading.Event) -> threading.Thread | None:
     if not config.kafka.bootstrap_servers:
         return None
-    shipper = Shipper(spool, lambda: broker.producer(config.kafka))
+    shipper = Shipper(spool, lambda: broker.producer(config.kafka), config.kafka.topic_prefix)
     thread = threading.Thread(target=shipper.run, args=(stop,), name="shipper", daemon=True)
     thread.start()
     return thread

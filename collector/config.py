@@ -77,6 +77,8 @@ class KafkaConfig:
     sasl_username: str = ""
     sasl_password_file: str = ""
     compression: str = "lz4"
+    topic_prefix: str = ""
+    """Put before every topic name, so that two fleets (or a trial) can share one broker."""
     ingest_group: str = "foreshock-ingest"
     watch_group: str = "foreshock-watch"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import msgspec
 
@@ -14,7 +14,7 @@ _PREFIX = struct.Struct("<I")
 class FrameWriter:
     """Writes whole frames; threads may share it."""
 
-    def __init__(self, pipe: BinaryIO) -> None:
+    def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
         self._lock = threading.Lock()
         self._encoder = msgspec.msgpack.Encoder()
@@ -29,7 +29,7 @@ class FrameWriter:
 class FrameReader:
     """Reads whole frames; None at the end of the pipe."""
 
-    def __init__(self, pipe: BinaryIO) -> None:
+    def __init__(self, pipe: IO[bytes]) -> None:
         self._pipe = pipe
         self._decoder = msgspec.msgpack.Decoder(dict[str, Any])
 

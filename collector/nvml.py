@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pynvml as nv
 
@@ -99,7 +99,8 @@ _CALLS: tuple[Callable[[Any], dict[str, object]], ...] = (
 )
 
 
-class Identity(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Identity:
     """Who a GPU is. `uuid` is the identity; index and PCI address are where it sits now."""
 
     index: int

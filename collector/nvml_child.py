@@ -6,10 +6,12 @@ It answers requests on stdin with frames on stdout: `identity`, then `row` for e
 
 from __future__ import annotations
 
+import ctypes
 import queue
 import sys
 import threading
 import time
+from dataclasses import asdict
 from typing import Any
 
 import pynvml as nv
@@ -51,7 +53,7 @@ class _Child:
     def _handle(self, index: int) -> Any:
         if index not in self._handles:
             h = nvml.handle(index)
-            self._out.write({"kind": "identity", **nvml.identify(h, index)._asdict()})
+            self._out.write({"kind": "identity", **asdict(nvml.identify(h, index))})
             self._handles[index] = h
             self._to_register.put((index, h))
         return self._handles[index]
@@ -87,7 +89,8 @@ class _Child:
 
 
 def _address(h: Any) -> int | None:
-    return nv.cast(h, nv.c_void_p).value
+    address: int | None = ctypes.cast(h, ctypes.c_void_p).value
+    return address
 
 
 def _count() -> int | None:

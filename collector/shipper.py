@@ -36,7 +36,8 @@ _FLUSH_TIMEOUT_S = 30.0
 class Shipper:
     """Ships `spool` with a producer made by `connect` (kafka-python's interface)."""
 
-    def __init__(self, spool: Spool, connect: Callable[[], Any]) -> None:
+    def __init__(self, spool: Spool, connect: Callable[[], Any], topic_prefix: str = "") -> None:
+        self._prefix = topic_prefix
         self._spool = spool
         self._connect = connect
         self._producer: Any = None
@@ -76,7 +77,7 @@ class Shipper:
     def _send(self, records: Sequence[SpoolRecord]) -> None:
         futures = [
             self._producer.send(
-                r.topic,
+                self._prefix + r.topic,
                 key=r.key.encode(),
                 value=r.value,
                 headers=[
@@ -101,7 +102,7 @@ class Shipper:
 
     def _pause_s(self) -> float:
         low, high = _BACKOFF_S
-        return min(high, low * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
+        return float(min(high, low * 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0))
 
     def _close(self) -> None:
         if self._producer is not None:

@@ -90,7 +90,7 @@ class Spool:
             return int(cursor.lastrowid or 0)
 
     def _make_room(self, incoming_bytes: int) -> None:
-        excess = int(self._fact("bytes")) + incoming_bytes - self._max_bytes
+        excess = int(self._fact("bytes") or 0) + incoming_bytes - self._max_bytes
         while excess > 0:
             oldest = self._db.execute(
                 "SELECT seq, length(value) FROM records WHERE topic != ? ORDER BY seq LIMIT ?",

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from collector.frames import FrameReader, FrameWriter
@@ -190,12 +190,14 @@ class Watchdog:
             self._notify("nvml_hang", identity, f"{what} for GPU {index}; the other GPUs go on")
 
     def _learn(self, message: dict[str, Any]) -> None:
-        identity = Identity(**{k: message[k] for k in Identity._fields})
-        known = self._gpus.get(identity.index)
-        if known is None or known.identity.uuid != identity.uuid:
-            # A swapped card starts a new history, but a suspect that was never named keeps its pause.
-            self._gpus[identity.index] = self._suspects.pop(identity.index, None) or _Gpu(identity)
-        self._gpus[identity.index].identity = identity
+        identity = Identity(**{f.name: message[f.name] for f in fields(Identity)})
+        index = identity.index
+        if index in self._suspects:
+            # It hung before it could say who it is: now it has a name, and keeps its pause.
+            self._gpus[index] = self._suspects.pop(index)
+        elif index not in self._gpus or self._gpus[index].identity.uuid != identity.uuid:
+            self._gpus[index] = _Gpu(identity)  # a swapped card starts a new history
+        self._gpus[index].identity = identity
 
     def _recount(self, count: int | None) -> None:
         if count is None:

@@ -1,0 +1,259 @@
+"""`foreshock demo`: real processes of the whole chain in one directory, a live view, and the story at the end."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+from collector.config import Config, load
+from collector.errors import ForeshockError
+from demo.happenings import FAULT, Chronicle
+from demo.nvml_double.build import build
+from demo.simulated_trace import write_simulated_trace
+from demo.story import tell
+from demo.training import NAME
+from demo.view import live
+
+AFTER_DEATH_S: Final = 100.0
+"""Cluster time the demo goes on after the Xid: long enough for the last drain to be acknowledged."""
+NODE: Final = "demo-node-0"
+_MARK: Final = ".foreshock-demo"
+_START_TIMEOUT_S: Final = 30.0
+_LOOK_EVERY_S: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where one demo lives."""
+
+    directory: Path
+    speed: float
+    start_unix_s: float
+
+    @property
+    def toml(self) -> Path:
+        return self.directory / "foreshock.toml"
+
+    @property
+    def job(self) -> Path:
+        return self.directory / "job"
+
+    def config(self) -> Config:
+        return load(str(self.toml))
+
+
+def run(
+    *,
+    trace: str | None,
+    speed: float,
+    directory: str,
+    kafka: str,
+    as_json: bool,
+    plain: bool,
+    out: TextIO = sys.stdout,
+) -> int:
+    """Play the demo and tell its story. 0 when the job was saved before its GPU died, else 1.
+
+    Raises ForeshockError when the directory is not ours to empty, the trace is none, or a process dies.
+    """
+    if not 1.0 < speed <= 60.0:
+        raise ForeshockError(f"--speed {speed:g}: must be above 1 and at most 60", hint="the default is 20")
+    stage = _prepare(Path(directory), speed, kafka, trace)
+    chronicle = Chronicle(stage.config(), stage.job, stage.start_unix_s, FAULT)
+    with _chain(stage, Path(trace) if trace else stage.directory / "trace.csv") as chain:
+        _watch(stage, chain, chronicle, as_json=as_json, plain=plain, out=out)
+    story = tell(chronicle, stage, recorded=trace)
+    story.print(out, as_json=as_json)
+    return 0 if story.saved else 1
+
+
+def _prepare(directory: Path, speed: float, kafka: str, trace: str | None) -> Stage:
+    """An empty directory with the configuration, the webhook secret and (without --trace) a simulated trace."""
+    if directory.exists() and any(directory.iterdir()) and not (directory / _MARK).exists():
+        raise ForeshockError(
+            f"{directory} is not empty and not from an earlier demo", hint="foreshock demo --directory NEW"
+        )
+    if trace and not Path(trace).is_file():
+        raise ForeshockError(f"--trace {trace}: no such file", hint="give a CSV trace, or leave --trace out")
+    shutil.rmtree(directory, ignore_errors=True)
+    for sub in ("logs", "job"):
+        (directory / sub).mkdir(parents=True)
+    directory = directory.absolute()
+    (directory / _MARK).touch()
+    secret = directory / "webhook.secret"
+    secret.touch(mode=0o600)
+    secret.write_text("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+    if not trace:
+        write_simulated_trace(directory / "trace.csv")
+    library = build()
+    stage = Stage(directory, speed, time.time())
+    stage.toml.write_text(_configuration(stage, library, kafka, _free_port()))
+    return stage
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _configuration(stage: Stage, library: Path, kafka: str, port: int) -> str:
+    d = stage.directory
+    return f"""# Written by `foreshock demo`. Everything it measures is synthetic, and every row says so.
+[clock]
+speed = {stage.speed}
+origin_unix_s = {stage.start_unix_s!r}
+
+[collector]
+node = "{NODE}"
+synthetic = true
+nvml_library = "{library}"
+kmsg = "{d}/kmsg"
+flush_s = 5.0
+# Real seconds; at this speed {stage.speed:g} times as long on the demo's clock.
+deadline_s = 0.5
+hang_retry_s = 5.0
+
+[spool]
+path = "{d}/spool.db"
+
+[kafka]
+bootstrap_servers = "{kafka}"
+topic_prefix = "demo-{int(stage.start_unix_s)}."
+ingest_group = "demo-{int(stage.start_unix_s)}-ingest"
+watch_group = "demo-{int(stage.start_unix_s)}-watch"
+
+[lake]
+path = "{d}/lake"
+
+[ingest]
+flush_s = 1.0
+
+[watch]
+dry_run = false
+outbox = "{d}/outbox.db"
+webhook_url = "http://127.0.0.1:{port}/v1/actions"
+webhook_secret_file = "{d}/webhook.secret"
+
+[bridge]
+dry_run = false
+listen = "127.0.0.1:{port}"
+secret_file = "{d}/webhook.secret"
+state = "{d}/bridge.db"
+signal = "USR1"
+pid_dir = "{d}/job"
+acknowledge_dir = "{d}/job"
+drain_command = ["{sys.executable}", "-I", "-m", "demo.drain", "{d}/drained"]
+"""
+
+
+class Chain:
+    """The running processes, by name."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, argv: list[str], env: dict[str, str]) -> None:
+        with (self._logs / f"{name}.log").open("wb") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-I", "-m", *argv],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **env},
+            )  # fmt: skip
+
+    def kill(self, name: str) -> None:
+        """What a collective's abort does to a rank: no warning, no time to save."""
+        self._processes[name].send_signal(signal.SIGKILL)
+        self._processes.pop(name).wait(timeout=10)
+
+    def has(self, name: str) -> bool:
+        return name in self._processes
+
+    def check(self) -> None:
+        """Raises ForeshockError, with the end of its log, when a process has ended that should run."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                tail = (self._logs / f"{name}.log").read_text(errors="replace").strip()[-600:]
+                raise ForeshockError(
+                    f"{name} ended with {process.returncode}: {tail}", hint=f"see {self._logs}"
+                )
+
+    def stop(self) -> None:
+        for process in reversed(self._processes.values()):
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def _chain(stage: Stage, trace: Path) -> Iterator[Chain]:
+    """Start everything, last consumer first, and stop it in any case."""
+    d, toml = stage.directory, str(stage.toml)
+    values, events = d / "nvml.values", d / "nvml.events"
+    double = {"FORESHOCK_NVML_DOUBLE": str(values), "FORESHOCK_NVML_DOUBLE_EVENTS": str(events)}
+    files = [
+        "--values",
+        str(values),
+        "--events",
+        str(events),
+        "--kmsg",
+        str(d / "kmsg"),
+        "--trace",
+        str(trace),
+    ]
+    chain = Chain(d / "logs")
+    with ExitStack() as stack:
+        stack.callback(chain.stop)
+        chain.start("training", ["demo.training", "--directory", str(stage.job), "--config", toml], {})
+        start = ["--start", repr(stage.start_unix_s), "--gpu", str(FAULT.gpu)]
+        chain.start("player", ["demo.player", *files, "--config", toml, *start], {})
+        for service in (["bridge", "command"], ["watch"], ["ingest"]):
+            chain.start(service[0], ["foreshock", "--config", toml, *service], {})
+        _await(chain, values, stage.job / f"{NAME}.pid", d / "kmsg")
+        chain.start("collect", ["foreshock", "--config", toml, "collect"], double)
+        yield chain
+
+
+def _await(chain: Chain, *files: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not all(f.exists() for f in files):
+        chain.check()
+        if time.monotonic() > deadline:
+            raise ForeshockError("the demo did not start in time", hint="see its logs directory")
+        time.sleep(0.05)
+
+
+def _watch(
+    stage: Stage, chain: Chain, chronicle: Chronicle, *, as_json: bool, plain: bool, out: TextIO
+) -> None:
+    """Show what happens until the end of the scenario; end the job when its GPU dies."""
+    clock = stage.config().make_clock()
+    next_look_s = 0.0
+    with live(stage.speed, chronicle, silent=as_json, plain=plain, out=out) as show:
+        while (elapsed_s := clock.time_s() - stage.start_unix_s) < FAULT.dies_s + AFTER_DEATH_S:
+            chain.check()
+            if elapsed_s >= FAULT.dies_s + 1.0 and chain.has("training"):
+                chain.kill("training")
+                chronicle.note_death(clock.time_s())
+            if time.monotonic() >= next_look_s:
+                chronicle.refresh()
+                show(elapsed_s)
+                next_look_s = time.monotonic() + _LOOK_EVERY_S
+            time.sleep(0.05)
+        chronicle.refresh()
