@@ -36,8 +36,8 @@ ADAPTERS: Final[dict[str, Callable[[BridgeConfig], Adapter]]] = {
 def watch(config: Config, stop: threading.Event) -> None:
     """Risks and events to incidents and webhooks, until `stop`. Raises ConfigError for an unusable receiver."""
     lake = Lake(config.lake.path)
-    outbox = Outbox(config.watch.outbox)
     stream = open_stream(config, config.kafka.watch_group, TOPICS)
+    outbox = Outbox(config.watch.outbox)
     try:
         watcher.run(
             stream,

@@ -7,7 +7,6 @@ It answers requests on stdin with frames on stdout: `identity`, then `row` for e
 from __future__ import annotations
 
 import ctypes
-import queue
 import sys
 import threading
 import time
@@ -27,10 +26,12 @@ class _Child:
     def __init__(self, out: FrameWriter) -> None:
         self._out = out
         self._handles: dict[int, Any] = {}
-        self._to_register: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._index_of: dict[int | None, int] = {}
+        self._event_set = _new_event_set()
 
     def start_events(self) -> None:
-        threading.Thread(target=self._events, name="nvml-events", daemon=True).start()
+        if self._event_set is not None:
+            threading.Thread(target=self._events, name="nvml-events", daemon=True).start()
 
     def tick(self, order: list[int]) -> None:
         for index in order:
@@ -54,38 +55,38 @@ class _Child:
         if index not in self._handles:
             h = nvml.handle(index)
             self._out.write({"kind": "identity", **asdict(nvml.identify(h, index))})
+            self._register(index, h)
             self._handles[index] = h
-            self._to_register.put((index, h))
         return self._handles[index]
 
-    def _events(self) -> None:
+    def _register(self, index: int, h: Any) -> None:
+        """On the asking thread, so that a GPU that hangs here is the one that gets the blame."""
+        if self._event_set is None:
+            return
+        self._index_of[_address(h)] = index
         try:
-            event_set = nv.nvmlEventSetCreate()
+            nv.nvmlDeviceRegisterEvents(h, nvml.XID_EVENT, self._event_set)
         except nv.NVMLError:
-            return  # no event support: the kernel log still tells
-        index_of: dict[int | None, int] = {}
+            return  # this GPU has no events: the kernel log still tells
+
+    def _events(self) -> None:
         while True:
-            self._register(event_set, index_of, wait=not index_of)
             try:
-                data = nv.nvmlEventSetWait_v2(event_set, _EVENT_WAIT_MS)
+                data = nv.nvmlEventSetWait_v2(self._event_set, _EVENT_WAIT_MS)
             except nv.NVMLError as e:
                 if e.value != nv.NVML_ERROR_TIMEOUT:
                     time.sleep(_EVENT_WAIT_MS / 1e3)
                 continue
             if data.eventType == nvml.XID_EVENT:
-                self._out.write(
-                    {"kind": "xid", "index": index_of.get(_address(data.device)), "code": int(data.eventData)}
-                )
+                index = self._index_of.get(_address(data.device))
+                self._out.write({"kind": "xid", "index": index, "code": int(data.eventData)})
 
-    def _register(self, event_set: Any, index_of: dict[int | None, int], *, wait: bool) -> None:
-        while wait or not self._to_register.empty():
-            index, h = self._to_register.get()
-            wait = False
-            try:
-                nv.nvmlDeviceRegisterEvents(h, nvml.XID_EVENT, event_set)
-            except nv.NVMLError:
-                continue
-            index_of[_address(h)] = index
+
+def _new_event_set() -> Any:
+    try:
+        return nv.nvmlEventSetCreate()
+    except nv.NVMLError:
+        return None  # no event support
 
 
 def _address(h: Any) -> int | None:

@@ -44,7 +44,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("nvlink_crc_3m", (30, .05), (18_000, .60), "< 30", "NVLink CRC errors are ramping", "DCGM fails a link at 100/s; lower end judged"),
     Rule("nvlink_crc_10m", (100, .05), (60_000, .50), "< 100", "NVLink CRC errors for minutes", "DCGM fails a link at 100/s; lower end judged"),
     Rule("nvlink_replay_10m", (1, .15), (50, .45), "0", "NVLink replays or recoveries", "DCGM fails a GPU on any; number judged"),
-    Rule("gap_max_10m", (10, .15), (60, .45), "< 10 s", "the GPU stopped answering for a while", "GWDG 2026: gaps lead off-bus faults; number judged"),
+    Rule("gap_excess_10m", (10, .15), (60, .45), "< 10 s over its peers", "the GPU stopped answering for a while", "GWDG 2026: gaps lead off-bus faults; number judged"),
     Rule("bad_sample_share_10m", (.02, .05), (.5, .40), "< 2 %", "the GPU answers only sometimes", "GWDG 2026; number judged"),
     Rule("nvml_errors_10m", (1, .05), (60, .40), "0", "driver calls fail", "judged"),
     Rule("nvml_latency_ratio", (50, .05), (1000, .25), "< 50", "driver calls have become slow", "proxy for GSP timeouts (Xid 119); judged"),

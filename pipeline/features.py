@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -48,7 +49,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("thermal_violation_10m", "us", 10, "thermal_violation_us delta", "throttled by temperature"),
     Feature("temperature_peer_delta_c", "C", 0, "temperature_c against the node's median", "a card that cools worse than its neighbours"),
     Feature("power_swing_15m", "W", 15, "power_w range of minute means", "larger before DBEs on Summit (Oles et al., ICS'24)"),
-    Feature("gap_max_10m", "s", 10, "gap_s", "scrape gaps: the early sign of off-bus faults (GWDG 2026)"),
+    Feature("gap_excess_10m", "s", 10, "gap_s against the node's median", "scrape gaps: the early sign of off-bus faults (GWDG 2026); a gap of the whole node is not this GPU's"),
     Feature("bad_sample_share_10m", "ratio", 10, "good_samples / samples", "a GPU that answers only sometimes"),
     Feature("nvml_errors_10m", "samples", 10, "nvml_return", "failing driver calls"),
     Feature("nvml_latency_ratio", "ratio", 60, "nvml_latency_us max 3 min / median 60 min", "proxy for GSP RPC latency (Xid 119)"),
@@ -64,7 +65,7 @@ FEATURE_SET: Final = hashlib.blake2b(repr(FEATURES).encode(), digest_size=8).hex
 """Hash of the table. A model trained on another feature set is refused."""
 
 
-def features(rollups: pl.DataFrame, events: pl.DataFrame, *, since: object = None) -> pl.DataFrame:
+def features(rollups: pl.DataFrame, events: pl.DataFrame, *, since: datetime | None = None) -> pl.DataFrame:
     """Feature matrix: KEYS and one Float64 column per feature, a row per row of `rollups`.
 
     With `since` (a minute) only rows from there on are returned; earlier rollups serve as their history.
@@ -123,7 +124,7 @@ def _aggregates(window_minutes: int) -> list[pl.Expr]:
             _known_sum("_replay", "nvlink_replay_10m"),
             _known_sum("pcie_replay_delta", "pcie_replay_10m"),
             _known_sum("thermal_violation_us_delta", "thermal_violation_10m"),
-            pl.col("gap_max_s").max().alias("gap_max_10m"),
+            pl.col("gap_max_s").max().alias("_gap_max_10m"),
             pl.col("nvml_errors").sum().alias("nvml_errors_10m"),
             (1 - pl.col("good_samples").sum() / pl.col("samples").sum()).alias("bad_sample_share_10m"),
         ],
@@ -138,8 +139,15 @@ def _aggregates(window_minutes: int) -> list[pl.Expr]:
     }[window_minutes]
 
 
+def _against_node(column: str) -> pl.Expr:
+    """Above the node's median at the same minute; a lone GPU has no peers to be measured against."""
+    value, peers = pl.col(column), pl.len().over("node", "minute")
+    return pl.when(peers > 1).then(value - value.median().over("node", "minute")).otherwise(value)
+
+
 def _combined() -> list[pl.Expr]:
     return [
+        _against_node("_gap_max_10m").alias("gap_excess_10m"),
         (pl.col("_width_max_60m") - pl.col("pcie_width_last")).alias("pcie_width_drop"),
         (pl.col("_latency_max_3m") / pl.col("_latency_median_60m")).alias("nvml_latency_ratio"),
     ]

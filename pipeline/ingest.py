@@ -79,7 +79,9 @@ class Worker:
         self._predict_what_was_rolled_up(since)
 
     def _predict_what_was_rolled_up(self, since: datetime) -> None:
-        predicted = self._lake.read("predictions", since=since, columns=["gpu_uuid", "minute"])
+        predicted = self._lake.read("predictions", since=since, columns=["gpu_uuid", "minute", "risk"])
+        last = predicted.sort("minute").group_by("gpu_uuid").agg(pl.col("risk").last())
+        self._watched = set(last.filter(pl.col("risk") >= self._config.watch_level)["gpu_uuid"])
         missing = self._recent.join(predicted, on=["gpu_uuid", "minute"], how="anti")
         if not missing.is_empty():
             scored = self._score(_first_minute(missing)).join(
@@ -226,10 +228,19 @@ class Worker:
         )
 
     def _publish(self, predictions: pl.DataFrame) -> None:
-        watched = predictions.filter(pl.col("risk") >= self._config.watch_level).drop("minute")
-        for row in watched.sort("time").iter_rows(named=True):
+        """Risks over the watch level travel, and the first one below it: an incident recovers by being told."""
+        level = self._config.watch_level
+        over = predictions.filter(pl.col("risk") >= level)["gpu_uuid"]
+        candidates = predictions.filter(pl.col("gpu_uuid").is_in({*over, *self._watched}))
+        for row in candidates.drop("minute").sort("time").iter_rows(named=True):
             reasons = tuple(Reason(**r) for r in row.pop("reasons"))
             risk = Risk(**row | {"time": row["time"].timestamp(), "reasons": reasons})
+            if risk.risk >= level:
+                self._watched.add(risk.gpu_uuid)
+            elif risk.gpu_uuid in self._watched:
+                self._watched.remove(risk.gpu_uuid)
+            else:
+                continue
             self._stream.publish(TOPIC_RISKS, risk.node, msgspec.json.encode(risk))
         self._stream.flush()
 

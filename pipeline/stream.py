@@ -59,13 +59,14 @@ class KafkaStream:
 
     def __init__(self, config: KafkaConfig, group: str, topics: Sequence[str]) -> None:
         self._config = config
-        self._consumer = broker.consumer(config, group, topics)
+        self._prefix = config.topic_prefix
+        self._consumer = broker.consumer(config, group, [self._prefix + t for t in topics])
         self._producer: Any = None
         self._sent: list[Any] = []
 
     def poll(self, timeout_s: float) -> Sequence[Record]:
         polled = self._consumer.poll(timeout_ms=int(timeout_s * 1e3))
-        return [_from_kafka(r) for records in polled.values() for r in records]
+        return [_from_kafka(r, self._prefix) for records in polled.values() for r in records]
 
     def commit(self, next_offsets: Mapping[Position, int]) -> None:
         from kafka import TopicPartition
@@ -73,13 +74,16 @@ class KafkaStream:
 
         if next_offsets:
             self._consumer.commit(
-                {TopicPartition(*p): OffsetAndMetadata(o, "", -1) for p, o in next_offsets.items()}
+                {
+                    TopicPartition(self._prefix + topic, partition): OffsetAndMetadata(offset, "", -1)
+                    for (topic, partition), offset in next_offsets.items()
+                }
             )
 
     def publish(self, topic: str, key: str, value: bytes) -> None:
         if self._producer is None:
             self._producer = broker.producer(self._config)
-        self._sent.append(self._producer.send(topic, key=key.encode(), value=value))
+        self._sent.append(self._producer.send(self._prefix + topic, key=key.encode(), value=value))
 
     def flush(self) -> None:
         sent, self._sent = self._sent, []
@@ -94,11 +98,11 @@ class KafkaStream:
             self._producer.close(timeout=5)
 
 
-def _from_kafka(r: Any) -> Record:
+def _from_kafka(r: Any, prefix: str) -> Record:
     headers = dict(r.headers)
     seq = headers.get(HEADER_SEQ, b"")
     return Record(
-        topic=r.topic,
+        topic=r.topic.removeprefix(prefix),
         partition=r.partition,
         offset=r.offset,
         key=(r.key or b"").decode("utf-8", "replace"),

@@ -1,0 +1,207 @@
+"""The deciding loop: risks and events in, incidents and actions out, positions committed last.
+
+Order of a batch: decide; actions and log rows durable in the outbox, in one transaction; delivery woken; alerts
+published; positions committed; rows moved on to the lake. A crash between any two repeats the batch, and the
+repeat changes nothing, since incidents and actions are named by the signals that made them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event as Flag
+from threading import Thread
+from typing import Final
+
+import msgspec
+
+from alerting.action import Action, decided_row
+from alerting.cloud_event import encode_action, encode_change
+from alerting.delivery import Send, deliver
+from alerting.incident import IncidentRow
+from alerting.outbox import Outbox, Row
+from alerting.policy import Decision, Rules, State, decide, restore, tick
+from alerting.webhook import Sender
+from collector import xid_catalogue
+from collector.clock import Clock
+from collector.config import WatchConfig
+from collector.records import TOPIC_ALERTS, TOPIC_DEAD_LETTERS, TOPIC_EVENTS, TOPIC_RISKS, Event, Risk
+from pipeline.stream import Position, Record, Stream
+
+RecordRows = Callable[[str, list[dict[str, object]]], None]
+"""Append rows to a lake table: `incidents` or `actions`, with the columns of `pipeline.tables`."""
+
+POLL_S: Final = 0.05
+_RECORD_EVERY_S: Final = 0.2
+_RECORD_AGAIN_S: Final = 2.0
+
+_LOG = logging.getLogger(__name__)
+_EVENTS: Final = msgspec.json.Decoder(Event)
+_RISKS: Final = msgspec.json.Decoder(Risk)
+
+
+@dataclass(slots=True)
+class Watcher:
+    """What the loop carries from batch to batch."""
+
+    state: State
+    rules: Rules
+    stream: Stream
+    record: RecordRows
+    outbox: Outbox
+    clock: Clock
+    deliver_for_s: float
+    wake: Flag = field(default_factory=Flag)
+    record_from_s: float = 0.0
+    """Monotonic time before which the lake is left alone."""
+    dead_letters: int = 0
+
+
+def run(  # noqa: PLR0917 - what a loop needs from outside
+    stream: Stream,
+    record: RecordRows,
+    outbox: Outbox,
+    config: WatchConfig,
+    clock: Clock,
+    stop: Flag,
+    *,
+    incidents: Iterable[Mapping[str, object]] = (),
+    rules: Rules | None = None,
+) -> None:
+    """Watch until `stop`. `incidents` are the rows of that lake table, read at the start.
+
+    Raises ConfigError when delivery is on and the receiver or its secret is not usable.
+    """
+    send = (
+        None
+        if config.dry_run
+        else Sender(config.webhook_url, config.webhook_secret_file, config.webhook_timeout_s)
+    )
+    unrecorded = [msgspec.structs.asdict(j.row) for j in outbox.journaled(100_000) if j.table == "incidents"]
+    watcher = Watcher(
+        restore([*incidents, *unrecorded]), rules or rules_of(config), stream, record, outbox, clock,
+        config.deliver_for_s,
+    )  # fmt: skip
+    try:
+        _watch(watcher, send, stop)
+    finally:
+        if send is not None:
+            send.close()
+
+
+def rules_of(config: WatchConfig) -> Rules:
+    """The policy's rules from the settings and the Xid catalogue."""
+    return Rules(
+        is_terminal=xid_catalogue.is_terminal, is_application=xid_catalogue.is_application,
+        advice=_advice,
+        alarm_level=config.alarm_level, clear_level=config.clear_level, clear_s=config.clear_s,
+        dry_run=config.dry_run,
+    )  # fmt: skip
+
+
+def _advice(code: int) -> str:
+    """What the catalogue says to do, in a sentence."""
+    known = xid_catalogue.explain(code)
+    if known is None:
+        return f"Xid {code} is not in the catalogue: see NVIDIA's Xid documentation."
+    return f"{known.meaning}; {known.nvidia}. GPU gone: {known.gpu_gone}."
+
+
+def step(watcher: Watcher) -> int:
+    """One batch, from poll to commit. -> records taken."""
+    records = watcher.stream.poll(POLL_S)
+    decision = _decide_all(watcher, records)
+    if decision.changes or decision.actions:
+        _keep(watcher, decision)
+    if records:
+        watcher.stream.flush()
+        watcher.stream.commit(_next_offsets(records))
+    _record_rows(watcher)
+    return len(records)
+
+
+def _watch(watcher: Watcher, send: Send | None, stop: Flag) -> None:
+    threads = []
+    if send is not None:
+        arguments = (watcher.outbox, send, watcher.clock, stop, watcher.wake)
+        threads = [Thread(target=deliver, args=arguments, name="deliver", daemon=True)]
+    for thread in threads:
+        thread.start()
+    try:
+        while not stop.is_set():
+            step(watcher)
+    finally:  # a stream that fails ends the loop; the delivery must not outlive its client
+        stop.set()
+        watcher.wake.set()
+        for thread in threads:
+            thread.join(timeout=10)
+    watcher.record_from_s = 0.0
+    _record_rows(watcher)
+
+
+def _decide_all(watcher: Watcher, records: Sequence[Record]) -> Decision:
+    changes: list[IncidentRow] = []
+    actions: list[Action] = []
+    state = watcher.state
+    for record in records:
+        signal = _decode(watcher, record)
+        if signal is not None:
+            state, rows, new = decide(state, signal, watcher.clock.time_s(), watcher.rules)
+            changes += rows
+            actions += new
+    if not records:  # read up: silence now is silence
+        state, rows, _ = tick(state, watcher.clock.time_s(), watcher.rules)
+        changes += rows
+    watcher.state = state
+    return Decision(state, tuple(changes), tuple(actions))
+
+
+def _decode(watcher: Watcher, record: Record) -> Event | Risk | None:
+    """The signal in a record; None for what is not ours. What cannot be read goes to the dead letters."""
+    try:
+        if record.topic == TOPIC_EVENTS:
+            return _EVENTS.decode(record.value)
+        return _RISKS.decode(record.value) if record.topic == TOPIC_RISKS else None
+    except msgspec.DecodeError as e:
+        watcher.dead_letters += 1
+        _LOG.error("%s[%d] offset %d: %s: dead letter", record.topic, record.partition, record.offset, e)
+        watcher.stream.publish(TOPIC_DEAD_LETTERS, record.key, record.value)
+        return None
+
+
+def _keep(watcher: Watcher, decision: Decision) -> None:
+    """Durable first, then woken, then told to whoever listens on `foreshock.alerts`."""
+    rows: list[Row] = [*decision.changes, *(decided_row(a) for a in decision.actions)]
+    watcher.outbox.enqueue(decision.actions, rows, now_s=time.time(), deliver_for_s=watcher.deliver_for_s)
+    watcher.wake.set()
+    watcher.record_from_s = min(watcher.record_from_s, time.monotonic())
+    for row in decision.changes:
+        _LOG.warning("%s %s: %s", row.incident_id, row.change, row.summary.split("\n", 1)[0])
+        watcher.stream.publish(TOPIC_ALERTS, row.gpu_uuid or row.node, encode_change(row))
+    for action in decision.actions:
+        watcher.stream.publish(TOPIC_ALERTS, action.gpu_uuid or action.node, encode_action(action))
+    watcher.stream.flush()
+
+
+def _record_rows(watcher: Watcher) -> None:
+    """Move journal rows to the lake. A lake that fails is tried again later: decisions do not wait for it."""
+    if time.monotonic() < watcher.record_from_s:
+        return
+    watcher.record_from_s = time.monotonic() + _RECORD_EVERY_S
+    journaled = watcher.outbox.journaled()
+    if not journaled:
+        return
+    try:
+        for table in dict.fromkeys(j.table for j in journaled):
+            mine = [j for j in journaled if j.table == table]
+            watcher.record(table, [msgspec.structs.asdict(j.row) for j in mine])
+            watcher.outbox.forget([j.seq for j in mine])
+    except Exception:  # noqa: BLE001 - whatever the lake raises, the rows are safe here
+        _LOG.exception("lake: %d rows wait in the outbox", len(journaled))
+        watcher.record_from_s = time.monotonic() + _RECORD_AGAIN_S
+
+
+def _next_offsets(records: Sequence[Record]) -> dict[Position, int]:
+    return {(r.topic, r.partition): r.offset + 1 for r in records}

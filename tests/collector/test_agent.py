@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from collector.agent import Agent
+from collector.clock import SystemClock
+from collector.records import TOPIC_EVENTS, TOPIC_TELEMETRY, Event
+from collector.spool import Spool
+from pipeline import decode
+from pipeline.stream import Record
+from tests.double import Node, eventually
+
+_OFF_THE_BUS = "NVRM: Xid (PCI:0000:ab:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus."
+
+
+@contextmanager
+def running(node: Node, directory: Path, **config: Any) -> Iterator[Spool]:
+    spool = Spool(directory / "spool.db", 100)
+    agent = Agent(node.config(interval_s=0.05, flush_s=0.2, **config), spool, SystemClock())
+    stop = threading.Event()
+    thread = threading.Thread(target=agent.run, args=(stop,))
+    thread.start()
+    try:
+        eventually(lambda: spool.read([TOPIC_TELEMETRY], 0, 1))
+        yield spool
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+        spool.close()
+
+
+def events(spool: Spool) -> list[Event]:
+    return [msgspec.json.decode(r.value, type=Event) for r in spool.read([TOPIC_EVENTS], 0, 1000)]
+
+
+def test_an_xid_by_kmsg_and_by_nvml_is_one_event_with_its_gpu_and_process(node: Node, tmp_path: Path):
+    with running(node, tmp_path) as spool:
+        node.xid(5, 79)
+        node.kernel(_OFF_THE_BUS)
+        eventually(lambda: events(spool))
+        node.kernel("NVRM: Xid (PCI:0000:18:00): 13, pid=77, name=python3, Graphics Exception", sequence=2)
+        found = eventually(lambda: len(e := events(spool)) >= 2 and e)
+    assert [(e.code, e.source, e.gpu_index, e.process) for e in found] == [
+        (79, "kmsg", 5, None),
+        (13, "kmsg", 0, "python3"),
+    ]
+    assert found[0].gpu_uuid == node.values[5]["uuid"]
+    assert all(e.synthetic and e.fingerprint for e in found)
+
+
+def test_an_xid_that_only_nvml_saw_is_an_event_too(node: Node, tmp_path: Path):
+    with running(node, tmp_path, kmsg="") as spool:
+        node.xid(2, 48)
+        (found,) = eventually(lambda: events(spool))
+    assert (found.code, found.source, found.gpu_index) == (48, "nvml", 2)
+
+
+def test_a_line_that_user_space_forged_is_no_event(node: Node, tmp_path: Path):
+    with running(node, tmp_path) as spool:
+        node.kernel(_OFF_THE_BUS, facility=1, sequence=1)
+        node.kernel("NVRM: Xid (PCI:0000:18:00): 48, pid=1, name=x, DBE", sequence=2)
+        eventually(lambda: events(spool))
+        assert [e.code for e in events(spool)] == [48]
+
+
+def test_a_hang_stops_neither_the_ticks_nor_the_kernel_lines(node: Node, tmp_path: Path):
+    with running(node, tmp_path, hang_retry_s=60.0) as spool:
+        node.set(1, hang=1)
+        node.kernel(_OFF_THE_BUS)
+        kinds = eventually(lambda: {"nvml_hang", "xid"} <= {e.kind for e in events(spool)} and "both")
+        assert kinds
+        before = len(spool.read([TOPIC_TELEMETRY], 0, 10_000))
+        eventually(lambda: len(spool.read([TOPIC_TELEMETRY], 0, 10_000)) > before + 2)
+        records = [
+            Record(r.topic, 0, r.seq, r.key, r.value) for r in spool.read([TOPIC_TELEMETRY], 0, 10_000)
+        ]
+    rows, rejected = decode.telemetry(records)
+    last = rows.filter(rows["time"] == rows["time"].max()).sort("gpu_index")
+    assert last["gpu_state"].to_list() == ["ok", "hung", *["ok"] * 6]
+    assert last["power_w"].is_null().to_list() == [False, True, *[False] * 6]
+    assert not rejected
+
+
+def test_without_nvml_the_kernel_log_is_still_followed(node: Node, tmp_path: Path):
+    node.extra = {"init": "!9"}
+    node.write()
+    spool = Spool(tmp_path / "spool.db", 100)
+    stop = threading.Event()
+    agent = Agent(node.config(), spool, SystemClock())
+    thread = threading.Thread(target=agent.run, args=(stop,))
+    thread.start()
+    node.kernel(_OFF_THE_BUS)
+    found = eventually(lambda: events(spool))
+    stop.set()
+    thread.join(timeout=15)
+    assert (found[0].code, found[0].pci_bdf, found[0].gpu_uuid) == (79, "0000:ab:00", None)
+
+
+def test_what_is_in_memory_is_flushed_at_the_end(node: Node, tmp_path: Path):
+    spool = Spool(tmp_path / "spool.db", 100)
+    agent = Agent(node.config(flush_s=3600.0), spool, SystemClock())
+    rows = agent.tick()
+    agent.close()
+    (record,) = spool.read([TOPIC_TELEMETRY], 0, 10)
+    decoded, _ = decode.telemetry([Record(record.topic, 0, record.seq, record.key, record.value)])
+    assert decoded.height == len(rows) == 8
+    assert decoded["synthetic"].all()
