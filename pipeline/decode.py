@@ -43,6 +43,9 @@ def telemetry(records: Sequence[Record]) -> tuple[pl.DataFrame, list[Rejected]]:
 def _batch(record: Record) -> pl.DataFrame:
     try:
         rows = pl.read_ipc_stream(io.BytesIO(record.value))
+        if rows.is_empty():
+            # A stream cut after its schema reads as no rows at all: that is a loss, and must not pass for none.
+            raise InvalidRecordError("telemetry without rows: cut short?")
         rows = rows.with_columns(stream=pl.lit(record.stream), seq=pl.lit(record.seq, dtype=pl.Int64))
         return rows.select(_column(rows, name, kind) for name, kind in TELEMETRY.items())
     except InvalidRecordError:

@@ -11,18 +11,18 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 import polars as pl
 
 from collector.clock import Clock, to_datetime
 from collector.config import IngestConfig
-from collector.records import TOPIC_DEAD_LETTERS, TOPIC_EVENTS, TOPIC_RISKS, TOPIC_TELEMETRY, Reason, Risk
+from collector.records import TOPIC_DEAD_LETTERS, TOPIC_EVENTS, TOPIC_TELEMETRY
 from pipeline import decode
-from pipeline.features import EVENT_WINDOW_MINUTES, KEYS, features
-from pipeline.lake import Lake, conform
+from pipeline.lake import Lake
 from pipeline.minutes import Minutes
+from pipeline.predict import Predictor
 from pipeline.rollup import carry_of, rollup
 from pipeline.scoring import Scorer
 from pipeline.stream import Record, Stream
@@ -64,8 +64,10 @@ class Worker:
         newest = history.group_by("node").agg(pl.col("minute").max().dt.epoch("s") // 60)
         self._minutes = Minutes(self._config.lateness_s, dict(newest.iter_rows()))
         self._carry = carry_of(history)
-        self._recent = self._within_look_back(history)
-        self._events = self._lake.read("events", since=since)
+        events = self._lake.read("events", since=since)
+        self._predictor = Predictor(
+            self._stream, self._lake, self._scorer, self._config, rollups=history, events=events
+        )
         self._sent = {
             table: dict(
                 self._lake.read(table, since=since, columns=["stream", "seq"])
@@ -76,19 +78,7 @@ class Worker:
             for table in ("telemetry", "events")
         }
         self._open = pl.DataFrame(schema=TELEMETRY)
-        self._predict_what_was_rolled_up(since)
-
-    def _predict_what_was_rolled_up(self, since: datetime) -> None:
-        predicted = self._lake.read("predictions", since=since, columns=["gpu_uuid", "minute", "risk"])
-        last = predicted.sort("minute").group_by("gpu_uuid").agg(pl.col("risk").last())
-        self._watched = set(last.filter(pl.col("risk") >= self._config.watch_level)["gpu_uuid"])
-        missing = self._recent.join(predicted, on=["gpu_uuid", "minute"], how="anti")
-        if not missing.is_empty():
-            scored = self._score(_first_minute(missing)).join(
-                missing.select("gpu_uuid", "minute"), on=["gpu_uuid", "minute"], how="semi"
-            )
-            self._publish(scored)
-            self._lake.append("predictions", scored)
+        self._predictor.catch_up(since)
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`. A record that cannot be read is dead-lettered; the stream goes on."""
@@ -117,11 +107,11 @@ class Worker:
         if rows.is_empty():
             return
         newest = rows.group_by(decode.RECORD, maintain_order=True).agg(
-            pl.col("time").max().dt.epoch("us") / 1e6
+            pl.col("node").first(), pl.col("time").max().dt.epoch("us") / 1e6
         )
-        for index, newest_s in newest.iter_rows():
+        for index, node, newest_s in newest.iter_rows():
             r = records[index]
-            self._minutes.saw((r.topic, r.partition), r.offset, r.key, newest_s)
+            self._minutes.saw((r.topic, r.partition), r.offset, node, newest_s)
         fresh = self._keep("telemetry", rows, records)
         self.samples += rows.height
         self.late += fresh.height - self._not_closed(fresh).height
@@ -133,9 +123,7 @@ class Worker:
         for r in records:
             self._minutes.passed((r.topic, r.partition), r.offset)
         fresh = self._keep("events", rows, records).drop(decode.RECORD)
-        self._events = pl.concat([self._events, fresh]).unique(
-            "fingerprint", keep="first", maintain_order=True
-        )
+        self._predictor.learn_events(fresh)
 
     def _not_closed(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows of minutes that are still open. The others were rolled up before a restart, or came late."""
@@ -200,62 +188,7 @@ class Worker:
             self._new[table], self._offsets[table] = [], {}
         if not rolled.is_empty():
             self._lake.append("rollups", rolled)
-            self._recent = self._within_look_back(pl.concat([self._recent, rolled]))
-            self._events = _in_event_window(self._events, rolled)
-            fresh = self._score(_first_minute(rolled)).join(
-                rolled.select("gpu_uuid", "minute"), on=["gpu_uuid", "minute"], how="semi"
-            )
-            self._publish(fresh)
-            self._lake.append("predictions", fresh)
+            self._predictor.minute_done(rolled)
         self._stream.flush()
         self._stream.commit(self._minutes.committable())
         self._flushed_at_s = time.monotonic()
-
-    def _score(self, since: datetime) -> pl.DataFrame:
-        """Predictions (PREDICTIONS columns) for every recent minute from `since` on."""
-        matrix = features(self._recent, self._events, since=since)
-        scored = self._scorer.score(matrix)
-        return conform(
-            "predictions",
-            matrix.select(KEYS).with_columns(
-                scored["risk"],
-                scored["reasons"],
-                time=pl.col("minute") + pl.duration(minutes=1),
-                horizon_s=pl.lit(self._scorer.horizon_s),
-                model_id=pl.lit(self._scorer.model_id),
-                feature_set=pl.lit(self._scorer.feature_set),
-            ),
-        )
-
-    def _publish(self, predictions: pl.DataFrame) -> None:
-        """Risks over the watch level travel, and the first one below it: an incident recovers by being told."""
-        level = self._config.watch_level
-        over = predictions.filter(pl.col("risk") >= level)["gpu_uuid"]
-        candidates = predictions.filter(pl.col("gpu_uuid").is_in({*over, *self._watched}))
-        for row in candidates.drop("minute").sort("time").iter_rows(named=True):
-            reasons = tuple(Reason(**r) for r in row.pop("reasons"))
-            risk = Risk(**row | {"time": row["time"].timestamp(), "reasons": reasons})
-            if risk.risk >= level:
-                self._watched.add(risk.gpu_uuid)
-            elif risk.gpu_uuid in self._watched:
-                self._watched.remove(risk.gpu_uuid)
-            else:
-                continue
-            self._stream.publish(TOPIC_RISKS, risk.node, msgspec.json.encode(risk))
-        self._stream.flush()
-
-    def _within_look_back(self, rollups: pl.DataFrame) -> pl.DataFrame:
-        """The minutes the live features may look at, per GPU: each at its own pace."""
-        horizon = pl.duration(minutes=self._config.look_back_minutes)
-        return rollups.filter(pl.col("minute") > pl.col("minute").max().over("node") - horizon)
-
-
-def _in_event_window(events: pl.DataFrame, rolled: pl.DataFrame) -> pl.DataFrame:
-    """Events that no feature of these or later minutes looks at leave memory."""
-    return events.filter(pl.col("time") >= _first_minute(rolled) - timedelta(minutes=EVENT_WINDOW_MINUTES))
-
-
-def _first_minute(rows: pl.DataFrame) -> datetime:
-    first = rows["minute"].min()
-    assert isinstance(first, datetime)
-    return first
