@@ -14,6 +14,8 @@ def _connection(config: KafkaConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "bootstrap_servers": [s.strip() for s in config.bootstrap_servers.split(",")],
         "security_protocol": config.security_protocol,
+        "bootstrap_timeout_ms": 10_000,
+        "reconnect_backoff_max_ms": 5_000,
     }
     optional = {
         "ssl_cafile": config.ssl_cafile,
@@ -68,6 +70,9 @@ def consumer(config: KafkaConfig, group: str, topics: Sequence[str]) -> Any:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_poll_records=2000,
+            # A worker that was killed keeps its partitions for one session: minutes of risk wait that long.
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=3_000,
             metadata_max_age_ms=10_000,
             client_id="foreshock",
         ),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from collector.errors import ForeshockError
 from pipeline.tables import TABLES, TIME_COLUMN
@@ -86,6 +86,10 @@ class Lake:
             return DeltaTable(location)
         except TableNotFoundError:
             return None
+        except DeltaError as e:
+            raise ForeshockError(
+                f"lake table {location}: {e}", hint="move the damaged table away; ingest makes a new one"
+            ) from e
 
 
 def conform(table: str, rows: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,9 @@ def kafka_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield named
         return
     if not JARS.exists():
-        pytest.fail("no Kafka jars: run tests/real/kafka/install.sh (make test does), or set FORESHOCK_TEST_KAFKA")
+        pytest.fail(
+            "no Kafka jars: run tests/real/kafka/install.sh (make test does), or set FORESHOCK_TEST_KAFKA"
+        )
     with running_broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker.bootstrap_servers
 

@@ -37,7 +37,15 @@ class Broker:
 
     def _java(self, main: str, *args: str) -> list[str]:
         heap = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        return ["java", *heap, f"-Dlog4j2.level={os.environ.get('KAFKA_LOG', 'ERROR')}", "-cp", f"{JARS}/*", main, *args]
+        return [
+            "java",
+            *heap,
+            f"-Dlog4j2.level={os.environ.get('KAFKA_LOG', 'ERROR')}",
+            "-cp",
+            f"{JARS}/*",
+            main,
+            *args,
+        ]
 
     def _format(self) -> None:
         properties = {
@@ -69,7 +77,9 @@ class Broker:
     def start(self) -> None:
         log = (self.directory / "broker.log").open("ab")
         command = self._java("kafka.Kafka", str(self.directory / "server.properties"))
-        self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
         log.close()
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:

@@ -1,0 +1,56 @@
+"""`foreshock dashboard`: start Streamlit on dashboard/app.py, bound to loopback unless the config says otherwise."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from collector.config import Config
+from collector.errors import ConfigError, NotInstalledError
+
+
+def run(config: Config) -> int:
+    """Serve until stopped; the exit code of Streamlit. Raises NotInstalledError without the dashboard extra."""
+    if importlib.util.find_spec("streamlit") is None:
+        raise NotInstalledError("the dashboard is not installed", hint="pip install 'foreshock[dashboard]'")
+    try:
+        return subprocess.run(command(config), env=environment(config), check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+def command(config: Config) -> list[str]:
+    """Argv. Isolated mode, so that nothing in the present folder takes the place of a library."""
+    host, port = _listen(config.dashboard.listen)
+    options = {
+        "server.address": host,
+        "server.port": str(port),
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",
+    }
+    argv = [sys.executable, "-P", "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
+    return argv + [f"--{name}={value}" for name, value in options.items()]
+
+
+def environment(config: Config) -> dict[str, str]:
+    """The child's environment: which config, and which lake (absolute, since the config may name it relatively)."""
+    chosen = {"FORESHOCK_LAKE": str(config.lake.path.absolute())}
+    if config.path:
+        chosen["FORESHOCK_CONFIG"] = str(Path(config.path).absolute())
+    return {**os.environ, **chosen}
+
+
+def _listen(listen: str) -> tuple[str, int]:
+    """`host:port`, also `[::1]:8501`."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(
+            f"dashboard.listen: must be host:port (got {listen!r})", hint="for example 127.0.0.1:8501"
+        )
+    return host.strip("[]"), int(port)

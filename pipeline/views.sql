@@ -1,0 +1,128 @@
+-- Views for analysts, made on every connection over one snapshot of the lake (pipeline/sql.py).
+-- Times are UTC. The comment of a view is what `foreshock sql` lists. A name here is never a table's name.
+-- "Now" is the lake's own newest time, not the wall clock: a replayed or paused lake still answers.
+
+-- Which codes are faults of the hardware or the driver, so that a job dies of them. Application errors (13, 31,
+-- 43, 45) are most of all Xids and are no faults of the GPU. Sources: NVIDIA's Xid catalogue and the fault studies
+-- that the documentation cites.
+CREATE VIEW fault_codes AS
+SELECT unnest([
+    48, 62, 64, 74, 79, 95, 109, 110, 119, 120, 136, 140, 143, 144, 145, 146, 147, 148, 149, 150, 158
+])::BIGINT AS code;
+COMMENT ON VIEW fault_codes IS 'the Xid codes that count as a fault of the GPU, its links or its driver';
+
+CREATE VIEW gpu_now AS
+WITH recent AS (
+    SELECT * FROM telemetry WHERE time >= (SELECT max(time) FROM telemetry) - INTERVAL 1 DAY
+),
+last AS (
+    SELECT gpu_uuid, max(time) AS time FROM recent GROUP BY gpu_uuid
+)
+SELECT recent.*
+FROM recent JOIN last USING (gpu_uuid, time)
+QUALIFY row_number() OVER (PARTITION BY gpu_uuid ORDER BY time) = 1;
+COMMENT ON VIEW gpu_now IS 'the last telemetry row of each GPU heard from in the newest day of the lake';
+
+CREATE VIEW gpu_minute AS
+SELECT
+    minute, node, gpu_uuid, gpu_index, pci_bdf, gpu_state, samples, good_samples, nvml_errors, gap_max_s,
+    sm_util_pct_mean, power_w_mean, power_w_max, power_w_std, temperature_c_mean, temperature_c_max,
+    memory_temperature_c_max, sm_clock_mhz_mean, nvml_latency_us_max,
+    nvlink_crc_flit_errors_delta, nvlink_crc_data_errors_delta, nvlink_replay_errors_delta,
+    pcie_replay_delta, ecc_sbe_volatile_delta, ecc_dbe_volatile_delta, thermal_violation_us_delta,
+    remapped_rows_correctable_last, remapped_rows_uncorrectable_last, remap_pending_last, remap_failure_last,
+    synthetic, date
+FROM rollups;
+COMMENT ON VIEW gpu_minute IS 'one row per GPU and minute: the readings most asked for, and what the counters added';
+
+CREATE VIEW gpu_day AS
+SELECT
+    date, gpu_uuid, any_value(node) AS node, any_value(gpu_index) AS gpu_index,
+    count(*) AS minutes, sum(samples) AS samples, sum(good_samples) / nullif(sum(samples), 0) AS answered_share,
+    max(gap_max_s) AS gap_max_s, avg(sm_util_pct_mean) AS sm_util_pct_mean,
+    avg(power_w_mean) AS power_w_mean, sum(energy_j_delta) / 3.6e6 AS energy_kwh,
+    avg(temperature_c_mean) AS temperature_c_mean, max(temperature_c_max) AS temperature_c_max,
+    sum(nvlink_crc_flit_errors_delta) AS nvlink_crc_flit_errors,
+    sum(nvlink_crc_data_errors_delta) AS nvlink_crc_data_errors,
+    sum(pcie_replay_delta) AS pcie_replay, sum(ecc_sbe_volatile_delta) AS ecc_corrected,
+    sum(ecc_dbe_volatile_delta) AS ecc_uncorrected, sum(thermal_violation_us_delta) / 1e6 AS thermal_throttle_s,
+    bool_or(synthetic) AS synthetic
+FROM rollups
+GROUP BY date, gpu_uuid;
+COMMENT ON VIEW gpu_day IS 'one row per GPU and UTC day: how much it was heard, worked, drew and erred';
+
+CREATE VIEW xid_events AS
+SELECT
+    e.time, e.node, e.gpu_uuid, e.gpu_index, e.pci_bdf, e.kind, e.code,
+    -- 144 to 150 (NVLink5) are faults only where the line does not say Nonfatal
+    f.code IS NOT NULL AND NOT (e.code BETWEEN 144 AND 150 AND regexp_matches(e.text, '(?i)non-?fatal')) AS is_fault,
+    e.count, e.process, e.pid, e.job, e.root_code, e.recovery_action, e.source, e.text, e.fingerprint,
+    e.synthetic, e.date
+FROM events AS e LEFT JOIN fault_codes AS f ON e.kind = 'xid' AND e.code = f.code
+WHERE e.kind IN ('xid', 'sxid');
+COMMENT ON VIEW xid_events IS 'Xids and switch errors, each marked as a fault or not (application errors are not)';
+
+-- One failing GPU tells of it many times. Tellings closer than half an hour are one fault.
+CREATE VIEW faults AS
+WITH told AS (
+    SELECT
+        time, node, coalesce(gpu_uuid, node || ' ' || coalesce(pci_bdf, '')) AS gpu, gpu_uuid, gpu_index, pci_bdf,
+        kind, code, text, job, count, synthetic
+    FROM (
+        SELECT * FROM xid_events WHERE is_fault
+        UNION ALL BY NAME
+        SELECT * FROM events WHERE kind IN ('gpu_lost', 'gpu_missing')
+    )
+),
+spaced AS (
+    SELECT *, time - lag(time) OVER (PARTITION BY gpu ORDER BY time) > INTERVAL 30 MINUTE AS apart FROM told
+),
+numbered AS (
+    SELECT *, count(*) FILTER (apart) OVER (PARTITION BY gpu ORDER BY time) AS episode FROM spaced
+)
+SELECT
+    min(time) AS time, max(time) AS last_time, arg_min(node, time) AS node, arg_min(gpu_uuid, time) AS gpu_uuid,
+    arg_min(gpu_index, time) AS gpu_index, arg_min(pci_bdf, time) AS pci_bdf,
+    arg_min(kind, time) AS first_kind, arg_min(code, time) AS first_code,
+    list_sort(list(DISTINCT code) FILTER (code IS NOT NULL)) AS codes, sum(count)::BIGINT AS events,
+    any_value(job) AS job, arg_min(text, time) AS text, bool_or(synthetic) AS synthetic
+FROM numbered
+GROUP BY gpu, episode;
+COMMENT ON VIEW faults IS 'one row per fault: fault Xids and lost GPUs, those within 30 minutes on one GPU taken together';
+
+CREATE VIEW repeat_offenders AS
+SELECT
+    gpu_uuid, count(*) AS faults, min(time) AS first_fault, max(time) AS last_fault,
+    date_diff('second', min(time), max(time)) / 86400.0 / (count(*) - 1) AS days_between,
+    arg_max(node, time) AS node, arg_max(pci_bdf, time) AS pci_bdf,
+    count(DISTINCT node || ' ' || coalesce(pci_bdf, '')) AS slots,
+    list_sort(list_distinct(flatten(list(codes) FILTER (codes IS NOT NULL)))) AS codes,
+    bool_or(synthetic) AS synthetic
+FROM faults
+WHERE gpu_uuid IS NOT NULL
+GROUP BY gpu_uuid
+HAVING count(*) > 1;
+COMMENT ON VIEW repeat_offenders IS 'GPUs that failed more than once, and whether they moved: the most predictable ones';
+
+CREATE VIEW risk_now AS
+SELECT *
+FROM predictions
+WHERE time >= (SELECT max(time) FROM predictions) - INTERVAL 1 DAY
+QUALIFY row_number() OVER (PARTITION BY gpu_uuid ORDER BY time DESC) = 1;
+COMMENT ON VIEW risk_now IS 'the last prediction of each GPU in the newest day of the lake, with its reasons';
+
+CREATE VIEW incidents_now AS
+SELECT *, state IN ('open', 'failed') AS is_open
+FROM incidents
+-- rows of one moment: the later state counts
+QUALIFY row_number() OVER (
+    PARTITION BY incident_id ORDER BY time DESC, list_position(['open', 'failed', 'recovered', 'lapsed'], state) DESC
+) = 1;
+COMMENT ON VIEW incidents_now IS 'each incident as it stands: the last row of its log';
+
+CREATE VIEW actions_log AS
+SELECT
+    a.time, a.action_id, a.action, a.intent, a.state, a.node, a.gpu_uuid, a.detail, a.incident_id,
+    i.cause, i.opened, date_diff('millisecond', i.opened, a.time) / 1000.0 AS after_opening_s, a.synthetic, a.date
+FROM actions AS a LEFT JOIN incidents_now AS i USING (incident_id);
+COMMENT ON VIEW actions_log IS 'what was decided, delivered, acknowledged or failed, and how long after the incident opened';
