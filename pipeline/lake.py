@@ -88,7 +88,8 @@ class Lake:
             return None
         except DeltaError as e:
             raise ForeshockError(
-                f"lake table {location}: {e}", hint="move the damaged table away; ingest makes a new one"
+                f"lake table {location}: {str(e).splitlines()[0]}",  # the rest is a backtrace of the library
+                hint="foreshock doctor; then move the damaged table away: ingest makes a new one",
             ) from e
 
 
