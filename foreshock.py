@@ -10,9 +10,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
-from collector.config import Config, load
+from collector import help
+from collector.config import Config
+from collector.config_file import load
 from collector.errors import ConfigError, ForeshockError, NotInstalledError
 
 Command = Callable[[argparse.Namespace, Config], int]
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.ERROR)
     run: Command = args.run
     try:
-        return run(args, load(args.config))
+        return run(args, _configured(args.config))
     except ForeshockError as e:
         return _fail(str(e), e.hint, 2 if isinstance(e, ConfigError | NotInstalledError) else 1)
     except ModuleNotFoundError as e:
@@ -53,6 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _configured(path: str | None) -> Config:
+    """The configuration, with the site's own words on Xids in force."""
+    config = load(path)
+    if config.collector.xid_overrides:
+        from collector import xid_catalogue
+        from collector.xid_overrides import load_overrides
+
+        xid_catalogue.use(load_overrides(config.collector.xid_overrides))
+    return config
 
 
 def _fail(message: str, hint: str, code: int) -> int:
@@ -86,6 +100,8 @@ def _demo(args: argparse.Namespace, config: Config) -> int:
 def _collect(args: argparse.Namespace, config: Config) -> int:
     from collector.collect import once, stream_to_stdout, to_spool
 
+    if args.dcgm:
+        config = replace(config, collector=replace(config.collector, dcgm_url=args.dcgm))
     if args.once:
         return once(config, to_stdout=args.stdout, out=sys.stdout)
     if args.stdout:
@@ -151,6 +167,12 @@ def _xid_decode(args: argparse.Namespace, config: Config) -> int:
     return run_decode(sys.stdin.buffer, sys.stdout)
 
 
+def _xid_diff(args: argparse.Namespace, config: Config) -> int:
+    from collector.xid_diff import run_diff
+
+    return run_diff(args.json, sys.stdout, only=args.code, differing=args.differing)
+
+
 def _xid_explain(args: argparse.Namespace, config: Config) -> int:
     from collector.xid_cli import run_explain
 
@@ -188,27 +210,38 @@ def _parser() -> argparse.ArgumentParser:
     _add_questions(add)
     xid = commands.add_parser("xid", help="decode and explain Xid and SXid errors")
     xids = xid.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    add("decode", _xid_decode, "kernel log lines on stdin -> one JSON (or null) per line", _DECODE, to=xids)
-    explain = add("explain", _xid_explain, "what a code means and what to do", _EXPLAIN, to=xids)
+    add(
+        "decode",
+        _xid_decode,
+        "kernel log lines on stdin -> one JSON (or null) per line",
+        help.DECODE,
+        to=xids,
+    )
+    explain = add("explain", _xid_explain, "what a code means and what to do", help.EXPLAIN, to=xids)
     explain.add_argument("code", nargs="+", help="79, or: sxid 12028")
     explain.add_argument("--json", action="store_true", help="one JSON object")
+    diff = add("diff", _xid_diff, "what we, NVIDIA and other tools make of each code", help.DIFF, to=xids)
+    diff.add_argument("code", nargs="*", type=int, help="only these codes")
+    diff.add_argument("--differing", action="store_true", help="only where we differ from NVIDIA")
+    diff.add_argument("--json", action="store_true", help="a JSON array")
     return parser
 
 
 def _add_services(add: Callable[..., _Parser]) -> None:
-    collect = add("collect", _collect, "the node agent: NVML and kernel log -> spool -> stream", _COLLECT)
+    collect = add("collect", _collect, "the node agent: NVML and kernel log -> spool -> stream", help.COLLECT)
+    collect.add_argument("--dcgm", metavar="URL", help="read an existing dcgm-exporter in place of NVML")
     collect.add_argument("--once", action="store_true", help="one tick, then end")
     collect.add_argument(
         "--stdout", action="store_true", help="print rows and events as JSON lines; touch nothing else"
     )
-    add("ingest", _ingest, "the worker: stream -> rollups, features, risks, lake", _INGEST)
-    add("watch", _watch, "risks and events -> incidents and signed webhooks", _WATCH)
-    bridge = add("bridge", _bridge, "receive webhooks and act on a scheduler", _BRIDGE)
+    add("ingest", _ingest, "the worker: stream -> rollups, features, risks, lake", help.INGEST)
+    add("watch", _watch, "risks and events -> incidents and signed webhooks", help.WATCH)
+    bridge = add("bridge", _bridge, "receive webhooks and act on a scheduler", help.BRIDGE)
     bridge.add_argument("adapter", choices=("slurm", "kubernetes", "command"), help="what to act on")
 
 
 def _add_questions(add: Callable[..., _Parser]) -> None:
-    demo = add("demo", _demo, "the whole chain on this machine, with a synthetic fault", _DEMO)
+    demo = add("demo", _demo, "the whole chain on this machine, with a synthetic fault", help.DEMO)
     demo.add_argument(
         "--trace", metavar="FILE", help="recorded CSV trace to replay (default: our own simulation)"
     )
@@ -226,69 +259,16 @@ def _add_questions(add: Callable[..., _Parser]) -> None:
     )
     demo.add_argument("--json", action="store_true", help="the story as one JSON object, no live view")
     demo.add_argument("--plain", action="store_true", help="no live view: one line per happening")
-    sql = add("sql", _sql, "ask the lake (read-only)", _SQL)
+    sql = add("sql", _sql, "ask the lake (read-only)", help.SQL)
     sql.add_argument(
         "query", nargs="?", default="", help="one SELECT, or - for stdin; without it: list the views"
     )
     shape = sql.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="a JSON array of rows")
     shape.add_argument("--csv", action="store_true", help="CSV with a header")
-    add("dashboard", _dashboard, "the ops dashboard in a browser", _DASHBOARD)
-    doctor = add("doctor", _doctor, "what works on this machine, and the mend for what does not", _DOCTOR)
+    add("dashboard", _dashboard, "the ops dashboard in a browser", help.DASHBOARD)
+    doctor = add("doctor", _doctor, "what works on this machine, and the mend for what does not", help.DOCTOR)
     doctor.add_argument("--json", action="store_true", help="a JSON array of checks")
-
-
-_COLLECT = """Sample every GPU once a second through NVML, follow the kernel log for Xids, and queue both durably.
-
-With kafka.bootstrap_servers set the queue is shipped to Kafka; without it `foreshock ingest` on the same
-machine reads the queue itself. NVML runs in a child process: a hang costs one GPU its sample, no more.
-
-  foreshock collect --once --stdout       one row per GPU, to look at
-  foreshock collect                       the agent, until stopped"""
-
-_INGEST = """One worker of the ingest group. Start as many as there are partitions; they share nothing.
-
-Each minute of the stream becomes rollups, features and a risk per GPU, and everything lands once in the lake,
-also when a worker is killed at any moment."""
-
-_WATCH = """Turn risks and terminal Xids into one incident per GPU and one signed webhook per action.
-
-Starts in dry run (watch.dry_run = true): decisions are recorded and nothing is sent until you arm it."""
-
-_BRIDGE = """Receive signed webhooks and act: checkpoint the job, drain the node.
-
-  slurm       scontrol; drains carry our own reason, and nobody else's drain is ever touched
-  kubernetes  a taint of our own on the node
-  command     signal the processes of a pid directory, run a command of yours to drain
-
-Starts in dry run (bridge.dry_run = true). A process that does not handle the signal never gets it."""
-
-_DEMO = """Eight simulated GPUs, a real agent, worker, watcher and bridge, and a real training process.
-
-One GPU develops a synthetic fault; watch the risk rise, the checkpoint land and the GPU die. Needs no GPU, no
-broker and no root. Time runs faster than the clock, and the view says by how much.
-
-  foreshock demo --trace h100.csv         replay a recorded trace under the same fault"""
-
-_SQL = """Ask the lake. Views: `foreshock sql` lists them.
-
-  foreshock sql "SELECT node, gpu_index, risk FROM risk_now ORDER BY risk DESC LIMIT 5"
-  foreshock sql --json "SELECT * FROM incidents_now" """
-
-_DASHBOARD = """Serve the dashboard on dashboard.listen (default 127.0.0.1:8501). It only reads the lake."""
-
-_DOCTOR = (
-    """Check NVML, kernel log, spool, Kafka, lake, schedulers and webhook. Exit 1 if something is broken."""
-)
-
-_DECODE = """Read kernel log lines in any wrapping (kmsg, dmesg, journald, syslog, container JSON); print one JSON
-object per line, `null` where the line is no NVIDIA event.
-
-  dmesg | foreshock xid decode | grep -v null"""
-
-_EXPLAIN = """What the code means, whether the GPU is gone, what NVIDIA says and what Foreshock does.
-
-  foreshock xid explain 79"""
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from alerting.economics import (
     checkpoint_arithmetic,
     drain_arithmetic,
 )
+from alerting.evidence import asked_by, is_terminal
 from alerting.incident import (
     ChangeName,
     Incident,
@@ -149,17 +150,35 @@ def _on_event(
     state: State, key: str, incident: Incident | None, event: Event, *, now_s: float, rules: Rules
 ) -> Decision:
     if incident is not None and event.fingerprint in incident.fingerprints:
-        return Decision(state)
+        return _on_more(state, key, incident, event, now_s=now_s, rules=rules)
     is_open = incident is not None and incident.is_open
-    if not _is_terminal(event, rules):
-        if incident is None or not is_open or _is_application(event, rules):
-            return Decision(state)
-        return _settle(state, key, None, join_event(incident, event), {}, now_s=now_s, rules=rules)
+    asked = asked_by(event, rules.is_terminal)
+    if not asked and (not is_open or _is_application(event, rules)):
+        return Decision(state)
     cause = event.kind if event.code is None else f"{event.kind}_{event.code}"
     before = incident if incident is not None and is_open else open_incident(event, cause, incident)
-    after = fail(join_event(before, event), event)
-    wanted = {} if now_s - event.time > rules.event_max_age_s else _after_fault(event)
-    return _settle(state, key, _change(before, event, is_open), after, wanted, now_s=now_s, rules=rules)
+    after = join_event(before, event)
+    change: ChangeName | None = None if is_open else "opened"
+    if is_terminal(event, rules.is_terminal):
+        after, change = fail(after, event), _change(before, event, is_open)
+    wanted = {} if now_s - event.time > rules.event_max_age_s else asked
+    return _settle(state, key, change, after, wanted, now_s=now_s, rules=rules)
+
+
+def _on_more(
+    state: State, key: str, incident: Incident, event: Event, *, now_s: float, rules: Rules
+) -> Decision:
+    """An event that was counted before: a storm goes on, or more is known of it. A mere repeat changes nothing."""
+    if not incident.is_open or event.time < incident.opened_s:  # of an older incident
+        return Decision(state)
+    if event.last_time is not None and event.last_time > incident.last_signal_s:
+        incident = msgspec.structs.replace(incident, last_signal_s=event.last_time, below_since_s=None)
+    named = incident.state == "failed" and (incident.code is not None or event.code is None)
+    if named or not is_terminal(event, rules.is_terminal):
+        return Decision({**state, key: incident})
+    change: ChangeName = "joined" if incident.state == "failed" else "failed"
+    wanted = {} if now_s - event.time > rules.event_max_age_s else asked_by(event, rules.is_terminal)
+    return _settle(state, key, change, fail(incident, event), wanted, now_s=now_s, rules=rules)
 
 
 def _change(before: Incident, event: Event, is_open: bool) -> ChangeName | None:
@@ -169,12 +188,6 @@ def _change(before: Incident, event: Event, is_open: bool) -> ChangeName | None:
     if before.state != "failed":
         return "failed"
     return None if any(s.code == event.code for s in before.sightings) else "joined"
-
-
-def _is_terminal(event: Event, rules: Rules) -> bool:
-    if event.kind == "gpu_lost":
-        return True
-    return event.kind == "xid" and event.code is not None and rules.is_terminal(event.code)
 
 
 def _is_application(event: Event, rules: Rules) -> bool:
@@ -195,15 +208,6 @@ def _wanted(incident: Incident, risk: float, rules: Rules) -> dict[ActionName, s
     if risk > break_even_drain(rules.costs):
         wanted["drain"] = drain_arithmetic(risk, rules.costs)
     return wanted
-
-
-def _after_fault(event: Event) -> dict[ActionName, str]:
-    seen = event.kind if event.code is None else f"Xid {event.code}"
-    evidence = f"{seen} is terminal: {event.text}".rstrip(": ")
-    return {
-        "checkpoint": f"{evidence}; ranks on the other GPUs may still save what they hold",
-        "drain_now": f"{evidence}; p = 1, so moving away always pays",
-    }
 
 
 def _settle(

@@ -33,11 +33,11 @@ _WARM_UP_S = 5.0
 def start(directory: Path, gpus: int) -> subprocess.Popen[bytes]:
     values = directory / "values"
     write_values(values, node_values({i: default_gpu(i) for i in range(gpus)}))
-    for name in ("events", "kmsg"):
-        (directory / name).touch()
+    (directory / "events").touch()
+    os.mkfifo(directory / "kmsg")  # it wakes its reader as /dev/kmsg does; a plain file must be polled
     config = directory / "foreshock.toml"
     config.write_text(
-        f'[collector]\nnode = "bench"\nsynthetic = true\nnvml_library = "{build()}"\nkmsg = "{directory}/kmsg"\n'
+        f'[collector]\nnode = "bench"\nsynthetic = true\nlisten = ""\nnvml_library = "{build()}"\nkmsg = "{directory}/kmsg"\n'
         f'[spool]\npath = "{directory}/spool.db"\n'
     )
     env = os.environ | {

@@ -16,6 +16,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from benchmarks.xid_mutate import damage
 from collector.xid import decode
 
 HOST_LINES = (
@@ -91,6 +94,21 @@ def measure(lines: int, runs: int) -> dict[str, float | int | bool]:
     }
 
 
+def mutate(count: int, corpus: Path | None) -> int:
+    """Print what `count` damaged lines came to. 1 where one of them crashed the decoder."""
+    if corpus is None:
+        lines = [template.format(t=1.5, n=7) for template in (*HOST_LINES, *DRIVER_LINES, *XID_LINES)]
+    else:
+        lines = [json.loads(raw)["line"] for raw in corpus.read_text(encoding="utf-8").splitlines()]
+    found = damage(lines, count)
+    print(f"damaged lines  {found.lines:>12,}   from {len(lines)} lines")
+    print(f"crashes        {found.crashed:>12,}")
+    print(f"still an Xid   {found.decoded:>12,}")
+    print(f"slowest        {found.slowest_us:>12} us   {found.slowest_line[:60]!r}")
+    print(json.dumps(msgspec.to_builtins(found)))
+    return 1 if found.crashed else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description="Decode a synthetic kernel log (1 driver line in 100) and compare with `grep -c NVRM` on it.",
@@ -102,10 +120,24 @@ def main() -> int:
     parser.add_argument(
         "--runs", type=int, default=3, help="the fastest of this many counts (default: %(default)s)"
     )
+    parser.add_argument(
+        "--mutate",
+        type=int,
+        metavar="N",
+        help="instead: decode N damaged lines; the slowest, and how many crashed",
+    )
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        metavar="JSONL",
+        help="lines to damage (objects with a `line`); default: our own",
+    )
     parser.add_argument("--json", action="store_true", help="print the JSON object only")
     args = parser.parse_args()
-    if args.lines < 1 or args.runs < 1:
-        parser.error("--lines and --runs must be at least 1")
+    if args.lines < 1 or args.runs < 1 or (args.mutate is not None and args.mutate < 1):
+        parser.error("--lines, --runs and --mutate must be at least 1")
+    if args.mutate is not None:
+        return mutate(args.mutate, args.corpus)
     result = measure(args.lines, args.runs)
     if not args.json:
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,9 @@ def consumer(config: KafkaConfig, group: str, topics: Sequence[str]) -> Any:
 def _open(config: KafkaConfig, make: Any) -> Any:
     from kafka.errors import KafkaError
 
+    # At DEBUG kafka-python logs the SASL exchange, password and all.
+    if logging.getLogger("kafka").getEffectiveLevel() < logging.INFO:
+        logging.getLogger("kafka").setLevel(logging.INFO)
     try:
         return make(_connection(config))
     except (KafkaError, OSError) as e:

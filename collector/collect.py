@@ -12,12 +12,13 @@ from typing import TextIO
 
 import msgspec
 
-from collector import broker
+from collector import broker, metrics
 from collector.agent import Agent
 from collector.batch import Row
 from collector.clock import to_datetime
 from collector.config import Config
 from collector.errors import ForeshockError
+from collector.notify import Notifier
 from collector.records import COLUMNS, TOPIC_EVENTS
 from collector.shipper import Shipper
 from collector.spool import Spool
@@ -25,27 +26,30 @@ from collector.watchdog import NvmlUnavailableError
 
 log = logging.getLogger(__name__)
 
+_RESERVE_BYTES = 8 * 2**20
+"""Disk held back for events. An event is about half a kilobyte."""
+
 
 def to_spool(config: Config, stop: threading.Event) -> int:
     """Run the agent until `stop`; with a broker configured, ship as well."""
-    spool = Spool(config.spool.path, config.spool.max_mib)
-    agent = Agent(config.collector, spool, config.make_clock())
-    shipper = _start_shipper(config, spool, stop)
+    spool = Spool(config.spool.path, config.spool.max_mib, reserve_bytes=_RESERVE_BYTES)
+    agent = Agent(config.collector, spool, config.make_clock(), _journal(config.spool.path), Notifier())
+    shipper = None
+    if config.kafka.bootstrap_servers:
+        shipper = Shipper(spool, lambda: broker.producer(config.kafka), config.kafka.topic_prefix)
+        shipper.start()
+    if config.collector.listen:
+        metrics.serve(config.collector.listen, lambda: agent.status(shipper.state() if shipper else None))
     log.info("agent of %s started, pid %d", config.collector.node, os.getpid())
     agent.run(stop)
     if shipper is not None:
-        shipper.join(timeout=5.0)
+        shipper.finish(timeout_s=5.0)
     spool.close()
     return 0
 
 
-def _start_shipper(config: Config, spool: Spool, stop: threading.Event) -> threading.Thread | None:
-    if not config.kafka.bootstrap_servers:
-        return None
-    shipper = Shipper(spool, lambda: broker.producer(config.kafka), config.kafka.topic_prefix)
-    thread = threading.Thread(target=shipper.run, args=(stop,), name="shipper", daemon=True)
-    thread.start()
-    return thread
+def _journal(spool: Path) -> Path:
+    return spool.with_suffix(".journal")
 
 
 def once(config: Config, *, to_stdout: bool, out: TextIO) -> int:
@@ -53,7 +57,7 @@ def once(config: Config, *, to_stdout: bool, out: TextIO) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "spool.db" if to_stdout else config.spool.path
         spool = Spool(path, config.spool.max_mib)
-        agent = Agent(config.collector, spool, config.make_clock())
+        agent = Agent(config.collector, spool, config.make_clock(), _journal(path))
         try:
             rows = agent.tick()
         except NvmlUnavailableError as e:
@@ -70,8 +74,9 @@ def stream_to_stdout(config: Config, out: TextIO, stop: threading.Event) -> int:
     """The agent with the terminal as its sink, until `stop`."""
     clock = config.make_clock()
     with tempfile.TemporaryDirectory() as scratch:
-        spool = Spool(Path(scratch) / "spool.db", config.spool.max_mib)
-        agent = Agent(config.collector, spool, clock)
+        path = Path(scratch) / "spool.db"
+        spool = Spool(path, config.spool.max_mib)
+        agent = Agent(config.collector, spool, clock, _journal(path))
         after = 0
         agent.start(stop)
         try:

@@ -1,4 +1,4 @@
-"""The one door to NVML: one GPU's identity and one GPU's reading, through pynvml.
+"""The one door to NVML: the library, its handles, and who a GPU is. What it says is read by nvml_reader.
 
 A reading the GPU does not offer is None. Any other failure is None too and leaves its return code behind.
 """
@@ -6,116 +6,32 @@ A reading the GPU does not offer is None. Any other failure is None too and leav
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pynvml as nv
 
+from collector import identity
 from collector.errors import ForeshockError
-from collector.records import READINGS
 
-LOST = int(nv.NVML_ERROR_GPU_IS_LOST)
-XID_EVENT = int(nv.nvmlEventTypeXidCriticalError)
+Identity = identity.Identity
+LOST: Final = identity.LOST
+UNINITIALIZED: Final = int(nv.NVML_ERROR_UNINITIALIZED)
+XID_EVENT: Final = int(nv.nvmlEventTypeXidCriticalError)
+FATAL: Final = frozenset({LOST, UNINITIALIZED})
+"""Codes after which no other reading of this handle can be had."""
 
-_ABSENT = frozenset({
+ABSENT: Final = frozenset({
     nv.NVML_ERROR_NOT_SUPPORTED, nv.NVML_ERROR_FUNCTION_NOT_FOUND, nv.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
     nv.NVML_ERROR_DEPRECATED, nv.NVML_ERROR_NO_DATA, nv.NVML_ERROR_NO_PERMISSION,
+    nv.NVML_ERROR_VGPU_ECC_NOT_SUPPORTED,
 })  # fmt: skip
 """Codes that mean "this GPU, driver or user has no such reading": null, and not a fault."""
 
-_FIELDS: dict[str, tuple[int, float]] = {
-    "energy_j": (83, 1e-3),
-    "memory_temperature_c": (82, 1),
-    "power_violation_us": (74, 1e-3),
-    "thermal_violation_us": (75, 1e-3),
-    "ecc_sbe_volatile": (3, 1),
-    "ecc_dbe_volatile": (4, 1),
-    "ecc_sbe_aggregate": (5, 1),
-    "ecc_dbe_aggregate": (6, 1),
-    "remapped_rows_correctable": (142, 1),
-    "remapped_rows_uncorrectable": (143, 1),
-    "remap_pending": (144, 1),
-    "remap_failure": (145, 1),
-    "pcie_replay": (94, 1),
-    "nvlink_crc_flit_errors": (38, 1),
-    "nvlink_crc_data_errors": (45, 1),
-    "nvlink_replay_errors": (52, 1),
-    "nvlink_recovery_errors": (59, 1),
-    "recovery_action": (230, 1),
-}
-"""NVML_FI_DEV_* id and the factor to our unit. All are read by one nvmlDeviceGetFieldValues call."""
-
-_FIELD_IDS = [field_id for field_id, _ in _FIELDS.values()]
-_UNION_MEMBER = {
-    nv.NVML_VALUE_TYPE_DOUBLE: "dVal",
-    nv.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
-    nv.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
-    nv.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
-    nv.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
-    nv.NVML_VALUE_TYPE_SIGNED_INT: "siVal",
-    nv.NVML_VALUE_TYPE_UNSIGNED_SHORT: "usVal",
-}
-_FLOATS = frozenset({"energy_j"})
-_MIB = 2**20
-
-
-def _temperature(h: Any) -> dict[str, object]:
-    try:
-        value = nv.nvmlDeviceGetTemperatureV(h, nv.NVML_TEMPERATURE_GPU)
-    except nv.NVMLError as e:
-        if e.value not in _ABSENT:
-            raise
-        value = nv.nvmlDeviceGetTemperature(h, nv.NVML_TEMPERATURE_GPU)  # drivers before R575
-    return {"temperature_c": int(value)}
-
-
-def _utilization(h: Any) -> dict[str, object]:
-    rates = nv.nvmlDeviceGetUtilizationRates(h)
-    return {"sm_util_pct": int(rates.gpu), "mem_util_pct": int(rates.memory)}
-
-
-def _memory(h: Any) -> dict[str, object]:
-    try:
-        info = nv.nvmlDeviceGetMemoryInfo(h, version=nv.nvmlMemory_v2)
-    except nv.NVMLError as e:
-        if e.value not in _ABSENT:
-            raise
-        info = nv.nvmlDeviceGetMemoryInfo(h)
-    return {"memory_used_mib": info.used / _MIB, "memory_total_mib": info.total / _MIB}
-
-
-_CALLS: tuple[Callable[[Any], dict[str, object]], ...] = (
-    _utilization,
-    _temperature,
-    _memory,
-    lambda h: {"power_w": nv.nvmlDeviceGetPowerUsage(h) / 1e3},
-    lambda h: {"power_limit_w": nv.nvmlDeviceGetEnforcedPowerLimit(h) / 1e3},
-    lambda h: {"sm_clock_mhz": int(nv.nvmlDeviceGetClockInfo(h, nv.NVML_CLOCK_SM))},
-    lambda h: {"mem_clock_mhz": int(nv.nvmlDeviceGetClockInfo(h, nv.NVML_CLOCK_MEM))},
-    lambda h: {"clock_event_reasons": int(nv.nvmlDeviceGetCurrentClocksEventReasons(h))},
-    lambda h: {"pcie_generation": int(nv.nvmlDeviceGetCurrPcieLinkGeneration(h))},
-    lambda h: {"pcie_width": int(nv.nvmlDeviceGetCurrPcieLinkWidth(h))},
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a GPU is. `uuid` is the identity; index and PCI address are where it sits now."""
-
-    index: int
-    uuid: str
-    pci_bdf: str
-    name: str | None
-    serial: str | None
-
-
-@dataclass(slots=True)
-class Reading:
-    """One GPU's values in the order of `records.READINGS`, and the first return code that was a failure."""
-
-    values: list[object]
-    nvml_return: int = 0
+_inside_ns: Final = [0]
+_INT64_MAX: Final = 2**63 - 1
+_BLANK_32: Final = 2**32 - 1
 
 
 def open_library(path: str = "") -> None:
@@ -136,6 +52,40 @@ def open_library(path: str = "") -> None:
 
 def close_library() -> None:
     nv.nvmlShutdown()
+
+
+def function(name: str) -> Callable[..., int]:
+    """The entry point itself, which gives its return code and takes arguments that are used again; it is timed.
+
+    pynvml's wrappers make new ones on every call, which is most of what a tick costs. It is looked up at its first
+    use; a driver that does not have it answers NVML_ERROR_FUNCTION_NOT_FOUND.
+    """
+    clock, inside = time.perf_counter_ns, _inside_ns
+    found: list[Callable[..., int]] = []
+
+    def timed(*arguments: Any) -> int:
+        if not found:
+            found.append(getattr(nv.nvmlLib, name, _not_found))
+        began = clock()
+        code = found[0](*arguments)
+        inside[0] += clock() - began
+        return code
+
+    return timed
+
+
+def _not_found(*_: Any) -> int:
+    return int(nv.NVML_ERROR_FUNCTION_NOT_FOUND)
+
+
+def inside_ns() -> int:
+    """Nanoseconds this process has spent inside the entry points that `function` gave out."""
+    return _inside_ns[0]
+
+
+def known(value: int) -> int | None:
+    """None for all ones, which is how NVML says "nothing" where it has no code for it."""
+    return None if value == _BLANK_32 or value > _INT64_MAX else value
 
 
 def device_count() -> int:
@@ -169,34 +119,3 @@ def _optional(call: Callable[[Any], object], h: Any) -> str | None:
         return str(call(h))
     except nv.NVMLError:
         return None
-
-
-def read(h: Any) -> Reading:
-    """Everything the GPU behind `h` says now. Never raises for the GPU: a failure is null and a code."""
-    seen: dict[str, object] = {}
-    first_failure = 0
-    for call in (_field_values, *_CALLS):
-        try:
-            seen.update(call(h))
-        except nv.NVMLError as e:
-            if e.value == LOST:
-                return Reading([None] * len(READINGS), LOST)
-            if e.value not in _ABSENT:
-                first_failure = first_failure or int(e.value)
-    failed = seen.pop("nvml_return", 0)
-    assert isinstance(failed, int)
-    return Reading([seen.get(name) for name in READINGS], first_failure or failed)
-
-
-def _field_values(h: Any) -> dict[str, object]:
-    out: dict[str, object] = {}
-    answers = nv.nvmlDeviceGetFieldValues(h, _FIELD_IDS)
-    for (name, (_, factor)), answer in zip(_FIELDS.items(), answers, strict=True):
-        if answer.nvmlReturn == nv.NVML_SUCCESS:
-            value = getattr(answer.value, _UNION_MEMBER[answer.valueType]) * factor
-            out[name] = value if name in _FLOATS else int(value)
-        elif answer.nvmlReturn == LOST:
-            raise nv.NVMLError(LOST)
-        elif answer.nvmlReturn not in _ABSENT:
-            out.setdefault("nvml_return", int(answer.nvmlReturn))
-    return out

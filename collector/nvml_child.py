@@ -1,7 +1,8 @@
 """The process that calls NVML, so that a call which never returns can be killed.
 
-It answers requests on stdin with frames on stdout: `identity`, then `row` for each GPU in the order asked,
-`done`, and `xid` whenever the driver's event set has one. `python -m collector.nvml_child [LIBRARY]`.
+It answers requests on stdin with frames on stdout: `identity` when it meets a GPU, `row` for each GPU in the order
+asked, `inventory` for each one asked for, `done`; and `xid` whenever the driver's event set has one.
+`python -m collector.nvml_child [LIBRARY]`.
 """
 
 from __future__ import annotations
@@ -11,21 +12,28 @@ import sys
 import threading
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import pynvml as nv
 
-from collector import nvml
+from collector import nvml, nvml_inventory
 from collector.errors import ForeshockError
 from collector.frames import FrameReader, FrameWriter
+from collector.identity import Facts
+from collector.nvml_reader import Reader
 
 _EVENT_WAIT_MS = 500
+
+
+class _Gpu(NamedTuple):
+    handle: Any
+    reader: Reader
 
 
 class _Child:
     def __init__(self, out: FrameWriter) -> None:
         self._out = out
-        self._handles: dict[int, Any] = {}
+        self._gpus: dict[int, _Gpu] = {}
         self._index_of: dict[int | None, int] = {}
         self._event_set = _new_event_set()
 
@@ -33,31 +41,44 @@ class _Child:
         if self._event_set is not None:
             threading.Thread(target=self._events, name="nvml-events", daemon=True).start()
 
-    def tick(self, order: list[int]) -> None:
+    def tick(self, order: list[int], inventory: list[int]) -> None:
         for index in order:
             self._out.write(self._row(index))
+        for index in inventory:
+            self._out.write({"kind": "inventory", "index": index, "facts": self._facts(index)})
         self._out.write({"kind": "done", "count": _count()})
 
     def _row(self, index: int) -> dict[str, object]:
         began = time.perf_counter()
+        values: list[Any] | None = None
         try:
-            h = self._handle(index)
+            reading = self._gpu(index).reader.read()
         except nv.NVMLError as e:
-            self._handles.pop(index, None)
-            values, code = None, int(e.value)
+            code, latency_us = int(e.value), int((time.perf_counter() - began) * 1e6)
         else:
-            reading = nvml.read(h)
-            values, code = reading.values, reading.nvml_return
-        latency_us = int((time.perf_counter() - began) * 1e6)
+            values, code, latency_us = reading.values, reading.nvml_return, reading.latency_us
+        if code == nvml.LOST:
+            self._drop(index)  # asked for its handle again: what answers there next may be another card
         return {"kind": "row", "index": index, "values": values, "code": code, "latency_us": latency_us}
 
-    def _handle(self, index: int) -> Any:
-        if index not in self._handles:
+    def _facts(self, index: int) -> Facts | None:
+        try:
+            return nvml_inventory.read(self._gpu(index).handle)
+        except nv.NVMLError:
+            return None
+
+    def _gpu(self, index: int) -> _Gpu:
+        if index not in self._gpus:
             h = nvml.handle(index)
             self._out.write({"kind": "identity", **asdict(nvml.identify(h, index))})
             self._register(index, h)
-            self._handles[index] = h
-        return self._handles[index]
+            self._gpus[index] = _Gpu(h, Reader(h))
+        return self._gpus[index]
+
+    def _drop(self, index: int) -> None:
+        gone = self._gpus.pop(index, None)
+        if gone is not None:
+            gone.reader.close()
 
     def _register(self, index: int, h: Any) -> None:
         """On the asking thread, so that a GPU that hangs here is the one that gets the blame."""
@@ -114,7 +135,7 @@ def main() -> int:
     child = _Child(out)
     child.start_events()
     while (request := requests.read()) is not None:
-        child.tick([int(i) for i in request["order"]])
+        child.tick(request["order"], request["inventory"])
     return 0
 
 

@@ -20,6 +20,12 @@ LINE_CAP: Final = 8192
 
 Kind = Literal["xid", "sxid", "gpu_lost"]
 
+GONE: Final = 79
+"""The GPU has fallen off the bus."""
+RECOVERY_ACTION: Final = 154
+"""The driver says what it now asks for."""
+NVLINK5: Final = range(144, 151)
+
 
 class XidLine(msgspec.Struct, frozen=True, kw_only=True):
     """What one line says. None means "the line does not say", never zero, never no.
@@ -63,6 +69,7 @@ _HEAD: Final = re.compile(
 _PLACE: Final = re.compile(
     r"(?:PCI:)?" + _ADDRESS + r"(?:[ ,]{1,3}GPU-I:(?P<gi>[0-9]{1,4}))?(?:[ ,]{1,3}GPU-CI:(?P<ci>[0-9]{1,4}))?"
 )
+_UUID: Final = re.compile(r"GPU-[0-9A-Fa-f-]{8,36}")
 _LOST: Final = re.compile(
     r"NVRM:[ \t]{0,4}(?:(?:The NVIDIA )?GPU(?: at)?(?:[ \t]{1,4}(?:PCI:)?" + _ADDRESS + r")?|"
     r"(?:system has )?(?=fallen))"
@@ -83,11 +90,10 @@ _RESET: Final = re.compile(r"(?P<drain>D-)?RST:[ \t]{0,4}(?P<answer>Yes|No)(?![A
 _FATAL: Final = re.compile(r"(?<![A-Za-z-])(Fatal|fatal error detected|Non-?fatal|Correctable)(?![A-Za-z])")
 _SEVERITY: Final = re.compile(r"Severity[ \t]{1,4}([0-9])")
 _LINK: Final = re.compile(r"(?<![A-Za-z])[Ll]ink ([0-9]{1,4})(?![0-9A-Za-z])")
-_REGISTER: Final = re.compile(r"\((0x[0-9A-Fa-f]{8})(?![0-9A-Fa-f])")
+_REGISTER: Final = re.compile(r"[(\[](0x[0-9A-Fa-f]{8})(?![0-9A-Fa-f])")
 
 _COMM_LENGTH: Final = 15
 _MASKED_ADDRESS: Final = frozenset("0123456789abcdefABCDEFxXnN*#?:.")
-_NVLINK5: Final = range(144, 151)
 
 
 def decode(line: str) -> XidLine | None:
@@ -107,10 +113,11 @@ def _event(head: re.Match[str], where: tuple[str | None, int | None, int | None]
     code = int(head["code"])
     pid, process, text = _task(message)
     pci_bdf, gi, ci = where
-    root, recovery, link = _ROOT.search(text), _RECOVERY.search(text), _LINK.search(text)
+    root, recovery = _ROOT.search(text), _RECOVERY.search(text)
+    link = _LINK.search(text) if "ink " in text else None
     detail = head["gpu"] is None and text.startswith(("Severity ", "Data {"))
-    register = _REGISTER.search(text) if head["gpu"] and code in _NVLINK5 else None
-    resets = {bool(m["drain"]): m["answer"] == "Yes" for m in _RESET.finditer(text)}
+    register = _REGISTER.search(text) if head["gpu"] and code in NVLINK5 else None
+    fatal, needs_reset, needs_drain_reset = demands(text)
     return XidLine(
         kind="xid" if head["gpu"] else "sxid",
         code=code,
@@ -121,12 +128,12 @@ def _event(head: re.Match[str], where: tuple[str | None, int | None, int | None]
         text=text,
         gi=gi,
         ci=ci,
-        fatal=_fatal(text),
+        fatal=fatal,
         link=int(link[1]) if link else None,
         detail=detail,
         recovery_action=recovery[1] if recovery else None,
-        needs_reset=resets.get(False),
-        needs_drain_reset=resets.get(True),
+        needs_reset=needs_reset,
+        needs_drain_reset=needs_drain_reset,
         subcode=int(register[1], 16) >> 20 & 0x3F if register else None,
     )
 
@@ -134,13 +141,13 @@ def _event(head: re.Match[str], where: tuple[str | None, int | None, int | None]
 def _where(place: str) -> tuple[str | None, int | None, int | None] | None:
     """(address, MIG instances) of what stands in the parentheses; None if that is no address at all.
 
-    No address (very old drivers), or one that a person masked (`PCI:xxxx:xx:00`): an Xid all the same.
+    No address (very old drivers), a UUID, or one that a person masked (`PCI:xxxx:xx:00`): an Xid all the same.
     """
     found = _PLACE.fullmatch(place.strip())
     if found:
         return _bdf(found), _number(found["gi"]), _number(found["ci"])
     masked = ":" in place and not set(place.removeprefix("PCI:")) - _MASKED_ADDRESS
-    return (None, None, None) if masked or not place else None
+    return (None, None, None) if masked or not place or _UUID.fullmatch(place) else None
 
 
 def _bdf(address: re.Match[str]) -> str | None:
@@ -211,11 +218,18 @@ def _name(after: str) -> tuple[str, str]:
     return name, rest
 
 
+def demands(text: str) -> tuple[bool | None, bool | None, bool | None]:
+    """(fatal, needs a reset, needs a drain and reset) as the words of a message say; None where they do not."""
+    found = _RESET.finditer(text) if "RST:" in text else ()
+    resets = {bool(m["drain"]): m["answer"] == "Yes" for m in found}
+    return _fatal(text), resets.get(False), resets.get(True)
+
+
 def _fatal(text: str) -> bool | None:
     severity = _SEVERITY.match(text)
     if severity:  # NVSWITCH_ERROR_SEVERITY: 0 non-fatal, 1 fatal
         return severity[1] == "1"
-    word = _FATAL.search(text)
+    word = _FATAL.search(text) if "atal" in text or "Correctable" in text else None
     return None if word is None else word[1] in ("Fatal", "fatal error detected")
 
 

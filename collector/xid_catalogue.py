@@ -9,15 +9,16 @@ does), `why`, `precursor_of` (codes that tend to follow; `?` marks an inferred l
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-Terminal = Literal["yes", "maybe", "no"]
+from collector.xid_words import ACTION, GONE, NVIDIA, SCOPE, SWITCH_UNITS, Action, Terminal
+
 Label = Literal["fault", "fault_if_fatal", "precursor", "application", "none"]
-Action = Literal["ignore", "observe", "checkpoint", "drain_after_job", "checkpoint_and_drain", "drain_now"]
 CodeKind = Literal["xid", "sxid"]
 
 FIRST_SXID: Final = 10000
@@ -78,9 +79,26 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([title, *(f"  {label:<10} {value}" for label, value in lines if value)])
 
 
-@cache
+_overrides: dict[int, Entry] = {}
+
+
+def use(overrides: Mapping[int, Entry]) -> None:
+    """Put the rows of this site (`xid_overrides.load_overrides`) over ours, for the whole process.
+
+    Call it once, before anything is classified. An empty mapping takes them away again.
+    """
+    _overrides.clear()
+    _overrides.update(overrides)
+
+
 def entries() -> dict[int, Entry]:
-    """The whole table by code."""
+    """The whole table by code, with the rows of this site."""
+    return shipped() | _overrides if _overrides else shipped()
+
+
+@cache
+def shipped() -> dict[int, Entry]:
+    """The table as it came, by code."""
     with _TABLE.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         found = [msgspec.convert(row, Entry, strict=False) for row in rows]
@@ -88,8 +106,8 @@ def entries() -> dict[int, Entry]:
 
 
 def lookup(code: int) -> Entry | None:
-    """The row of an Xid; None for a code that NVIDIA's catalogue does not hold."""
-    return entries().get(code)
+    """The row of an Xid; None for a code that neither NVIDIA's catalogue nor this site holds."""
+    return _overrides.get(code) or shipped().get(code)
 
 
 def is_terminal(code: int) -> bool:
@@ -145,10 +163,10 @@ def _explain_xid(entry: Entry) -> Explanation:
         name=entry.mnemonic,
         meaning=entry.meaning,
         cause=_cause(entry),
-        gpu_gone=_GONE[entry.terminal],
+        gpu_gone=GONE[entry.terminal],
         nvidia="; ".join(asked) or "gives no action",
         action=entry.action,
-        action_text=_ACTION[entry.action],
+        action_text=ACTION[entry.action],
         why=entry.why,
         follows=entry.precursor_of and f"often followed by Xid {entry.precursor_of.replace(';', ', ')}",
         sources=entry.sources,
@@ -157,20 +175,20 @@ def _explain_xid(entry: Entry) -> Explanation:
 
 def _cause(entry: Entry) -> str:
     causes, _, note = entry.scope.partition(" (")
-    words = " or ".join(_SCOPE.get(part, part) for part in causes.split("|"))
+    words = " or ".join(SCOPE.get(part, part) for part in causes.split("|"))
     return f"{words} ({note}" if note else words
 
 
 def _say(action: str) -> str:
-    words = _NVIDIA.get(action)
+    words = NVIDIA.get(action)
     return f"{words} ({action})" if words else action
 
 
 def _explain_sxid(code: int) -> Explanation | None:
     unit, number = divmod(code - FIRST_SXID, 1000)
-    if not 0 <= unit < len(_SWITCH_UNITS) or number == 0:
+    if not 0 <= unit < len(SWITCH_UNITS) or number == 0:
         return None
-    name = _SWITCH_UNITS[unit]
+    name = SWITCH_UNITS[unit]
     return Explanation(
         kind="sxid",
         code=code,
@@ -180,70 +198,10 @@ def _explain_sxid(code: int) -> Explanation | None:
         gpu_gone="no, but after a Fatal one the GPUs behind that link have lost NVLink and their job stops",
         nvidia="Fatal: end the jobs across that switch and restart (Always Fatal: the whole host)",
         action="checkpoint_and_drain",
-        action_text=f"{_ACTION['checkpoint_and_drain']} (if Fatal; observe if Non-fatal)",
+        action_text=f"{ACTION['checkpoint_and_drain']} (if Fatal; observe if Non-fatal)",
         why="a switch is shared: one bad link stops every job that spans it. Severity and Data lines belong to "
         "the line before them and are not counted again",
         follows="",
         sources="NVIDIA open-gpu-kernel-modules ctrl_dev_nvswitch.h, error_nvswitch.h; "
         "NVIDIA Fabric Manager User Guide",
     )
-
-
-_GONE: Final[dict[Terminal, str]] = {
-    "yes": "yes: unusable until it is reset or the node rebooted",
-    "maybe": "maybe: its process is gone or it depends on the rest of the line; the GPU may go on",
-    "no": "no: it goes on working",
-}
-_ACTION: Final[dict[Action, str]] = {
-    "ignore": "recorded, nothing else",
-    "observe": "counted and fed to the risk model; no action from one line",
-    "checkpoint": "asks the job to save now and lets it go on",
-    "drain_after_job": "takes no new job to this GPU; the running one may finish",
-    "checkpoint_and_drain": "asks the job to save, then moves it off this GPU",
-    "drain_now": "moves the job off at once, lets no new one in: nothing can be saved from this GPU",
-}
-_SCOPE: Final = {
-    "app": "the application",
-    "hw": "hardware",
-    "driver": "the driver or firmware",
-    "thermal": "heat",
-    "consequence": "a consequence of another error",
-    "advice": "advice of the driver about another error",
-    "test": "a test event",
-    "unused": "unknown (the code is out of use)",
-}
-_NVIDIA: Final = {
-    "IGNORE": "no action",
-    "RESTART_APP": "restart the application",
-    "RESET_GPU": "reset the GPU",
-    "RESTART_BM": "reboot the machine",
-    "RESTART_VM": "restart the virtual machine",
-    "CONTACT_SUPPORT": "contact support",
-    "CHECK_APP/CUDA": "check the application and its CUDA use",
-    "CHECK_MECHANICALS": "check cables and seating",
-    "CHECK_UVM": "reset if unified memory is in use",
-    "UPDATE_SWFW": "update driver and firmware",
-    "INVESTIGATE_SW": "look for a software cause",
-    "INVESTIGATE_SW_USER": "look for what asked for it",
-    "INVESTIGATE_LINK_SI": "check the signal quality of the link",
-    "IGNORE (sympathetic)": "follow the Xid beside it",
-    "SYMPATHETIC_REPORT_SOLO": "follow the Xid beside it; report it if it is alone",
-    "WORKFLOW_XID_13": "run diagnostics if it repeats on the same GPC and TPC",
-    "WORKFLOW_XID_31": "run diagnostics if it repeats on the same GPU",
-    "WORKFLOW_XID_45": "follow the Xid that caused it",
-    "WORKFLOW_XID_48": "drain and reset the GPU",
-    "WORKFLOW_NVLINK_ERR": "follow the NVLink workflow: find the bad end, reset",
-    "WORKFLOW_NVLINK5_ERR": "decode the sub-code, then follow its row",
-    "XID_137_FLOW": "check peer access of the application, then the link",
-    "XID_154": "do what the line says",
-}
-# fmt: off
-_SWITCH_UNITS: Final = (
-    "host interface", "ingress port", "egress port", "port request state", "port transaction state",
-    "port routing", "port", "NVLink control", "NVLink top (NVLIPT)", "NVLink transaction layer (NVLTLC)",
-    "NVLink data link (DLPL)", "crossbar (AFS)", "link micro-controller (MINION)", "crossbar (NXBAR)",
-    "port source tracking", "one NVLink (NVLIPT_LNK)", "switch micro-controller (SOE)", "cable controller (CCI)",
-    "cable temperature, or port multicast state in older drivers", "port multicast state", "port reduction state",
-)
-"""SXid 10000, 11000, ... 30000: the enumeration nvswitch_err_type of ctrl_dev_nvswitch.h, in its order."""
-# fmt: on

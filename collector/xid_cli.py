@@ -12,8 +12,10 @@ from typing import BinaryIO, Final, TextIO
 
 import msgspec
 
+from collector.kmsg import Joiner
 from collector.xid import XidLine, decode
 from collector.xid_catalogue import FIRST_SXID, LAST_SXID, CodeKind, explain, lookup, nearest
+from collector.xid_nvlink5 import read
 
 _READ_BYTES: Final = 64 * 1024
 """More than decode looks at. The rest of a longer line is skipped, so that memory stays bounded."""
@@ -29,10 +31,10 @@ def run_decode(stdin: BinaryIO, stdout: TextIO, *, gpu_lost: bool = False) -> in
     Off-the-bus lines that carry no Xid are `null` unless `gpu_lost`: the agent reads them as an event of their
     own, but an Xid 79 nearly always stands beside them. Bytes that are not UTF-8 are replaced.
     """
-    live = _is_live(stdin)
+    live, joiner = _is_live(stdin), Joiner()
     try:
         for raw in _lines(stdin):
-            found = decode(raw.decode("utf-8", "replace"))
+            found = decode(joiner.whole(raw.decode("utf-8", "replace")))
             shown = found is not None and (gpu_lost or found.kind != "gpu_lost")
             stdout.write(_json(found) if found is not None and shown else "null\n")
             if live:
@@ -83,6 +85,8 @@ def _json(found: XidLine) -> str:
     fields = msgspec.structs.asdict(found)
     mig = {"I": fields.pop("gi"), "CI": fields.pop("ci")}
     fields["mig"] = {name: number for name, number in mig.items() if number is not None} or None
+    nvlink5 = None if found.kind != "xid" or found.code is None else read(found.code, found.text)
+    fields["nvlink5"] = nvlink5 and msgspec.structs.asdict(nvlink5)
     return json.dumps(fields) + "\n"
 
 

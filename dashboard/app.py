@@ -8,7 +8,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from collector import config as configs
+from collector.config import Config
+from collector.config_file import load
 from collector.errors import ForeshockError
 from dashboard import fleet, notices
 
@@ -32,9 +33,9 @@ def main() -> None:
     st.navigation(pages, position="top").run()
 
 
-def _config() -> configs.Config:
+def _config() -> Config:
     """$FORESHOCK_CONFIG or the usual places; $FORESHOCK_LAKE names another lake."""
-    config = configs.load()
+    config = load()
     lake = os.environ.get("FORESHOCK_LAKE")
     if not lake:
         return config

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.clock import Clock
-from collector.config import load
+from collector.config_file import load
 from collector.errors import ForeshockError
 from demo.nvml_double.values import default_gpu, node_values, write_values
 from demo.scenario import (

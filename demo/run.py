@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
-from collector.config import Config, load
+from collector.config import Config
+from collector.config_file import load
 from collector.errors import ForeshockError
 from demo.happenings import FAULT, Chronicle
 from demo.nvml_double.build import build

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collector.clock import Clock, SystemClock
-from collector.config import load
+from collector.config_file import load
 
 NAME: Final = "train"
 _SEED: Final = 79

@@ -10,15 +10,16 @@ import msgspec
 import polars as pl
 
 from collector.errors import InvalidRecordError
-from collector.records import Event
+from collector.records import Event, Inventory
 from pipeline.stream import Record
-from pipeline.tables import EVENTS, TELEMETRY
+from pipeline.tables import EVENTS, INVENTORY, TELEMETRY, TIME
 
 RECORD = "_record"
 """Column of decoded rows: the index of their record in what was decoded. Not a column of the lake."""
 
 _REQUIRED = ("time", "node", "gpu_uuid")
 _event_decoder = msgspec.json.Decoder(Event)
+_inventory_decoder = msgspec.json.Decoder(Inventory)
 
 
 class Rejected(NamedTuple):
@@ -64,24 +65,35 @@ def _column(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
 
 def events(records: Sequence[Record]) -> tuple[pl.DataFrame, list[Rejected]]:
     """Event records -> rows in the lake's schema."""
+    return _structs(records, _event_decoder, EVENTS, "an event")
+
+
+def inventory(records: Sequence[Record]) -> tuple[pl.DataFrame, list[Rejected]]:
+    """Inventory records -> rows in the lake's schema."""
+    return _structs(records, _inventory_decoder, INVENTORY, "an inventory")
+
+
+def _structs(
+    records: Sequence[Record],
+    decoder: msgspec.json.Decoder[Event] | msgspec.json.Decoder[Inventory],
+    schema: pl.Schema,
+    what: str,
+) -> tuple[pl.DataFrame, list[Rejected]]:
     rows: list[dict[str, object]] = []
     rejected: list[Rejected] = []
     for index, record in enumerate(records):
         try:
-            event = _event_decoder.decode(record.value)
+            found = decoder.decode(record.value)
         except (msgspec.DecodeError, UnicodeDecodeError) as e:
-            rejected.append(Rejected(record, f"not an event: {e}"))
+            rejected.append(Rejected(record, f"not {what}: {e}"))
         else:
             rows.append(
-                msgspec.structs.asdict(event) | {"stream": record.stream, "seq": record.seq, RECORD: index}
+                msgspec.structs.asdict(found) | {"stream": record.stream, "seq": record.seq, RECORD: index}
             )
-    return _event_frame(rows), rejected
-
-
-def _event_frame(rows: Sequence[dict[str, object]]) -> pl.DataFrame:
-    schema = dict(EVENTS) | {"time": pl.Float64(), RECORD: pl.Int64()}
-    frame = pl.DataFrame(rows, schema=schema, orient="row")
-    return frame.with_columns((pl.col("time") * 1e6).round().cast(pl.Int64).cast(EVENTS["time"]))
+    times = [name for name, kind in schema.items() if kind == TIME]
+    columns = dict(schema) | dict.fromkeys(times, pl.Float64()) | {RECORD: pl.Int64()}
+    frame = pl.DataFrame(rows, schema=columns, orient="row")
+    return frame.with_columns((pl.col(times) * 1e6).round().cast(pl.Int64).cast(TIME)), rejected
 
 
 def _empty(schema: pl.Schema) -> pl.DataFrame:

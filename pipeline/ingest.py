@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 import msgspec
 import polars as pl
 
 from collector.clock import Clock, to_datetime
 from collector.config import IngestConfig
-from collector.records import TOPIC_DEAD_LETTERS, TOPIC_EVENTS, TOPIC_TELEMETRY
+from collector.records import TOPIC_DEAD_LETTERS, TOPIC_EVENTS, TOPIC_INVENTORY, TOPIC_TELEMETRY
 from pipeline import decode
 from pipeline.lake import Lake
 from pipeline.minutes import Minutes
@@ -26,11 +27,13 @@ from pipeline.predict import Predictor
 from pipeline.rollup import carry_of, rollup
 from pipeline.scoring import Scorer
 from pipeline.stream import Record, Stream
-from pipeline.tables import EVENTS, ROLLUPS, TELEMETRY
+from pipeline.tables import EVENTS, INVENTORY, ROLLUPS, TELEMETRY
 
 log = logging.getLogger(__name__)
 
-TOPICS = (TOPIC_TELEMETRY, TOPIC_EVENTS)
+TOPICS = (TOPIC_TELEMETRY, TOPIC_EVENTS, TOPIC_INVENTORY)
+_APPENDED: Final = {"telemetry": TELEMETRY, "events": EVENTS, "inventory": INVENTORY}
+"""Tables that are the stream itself, each record once."""
 _MINUTE = pl.col("time").dt.epoch("s") // 60
 _MEMORY = timedelta(days=2)
 """How far back the lake is asked, on start, what was written already. Longer than any agent's outage."""
@@ -47,9 +50,10 @@ class Worker:
         self._scorer = scorer
         self._config = config
         self._clock = clock
-        self._written: dict[str, dict[str, int]] = {"telemetry": {}, "events": {}}
-        self._new: dict[str, list[pl.DataFrame]] = {"telemetry": [], "events": []}
-        self._offsets: dict[str, dict[str, int]] = {"telemetry": {}, "events": {}}
+        self._written: dict[str, dict[str, int]] = {t: {} for t in _APPENDED}
+        self._new: dict[str, list[pl.DataFrame]] = {t: [] for t in _APPENDED}
+        self._offsets: dict[str, dict[str, int]] = {t: {} for t in _APPENDED}
+        self._moved = False
         self._flushed_at_s = time.monotonic()
         self.samples = 0
         self.late = 0
@@ -75,7 +79,7 @@ class Worker:
                 .agg(pl.col("seq").max())
                 .iter_rows()
             )
-            for table in ("telemetry", "events")
+            for table in _APPENDED
         }
         self._open = pl.DataFrame(schema=TELEMETRY)
         self._predictor.catch_up(since)
@@ -95,9 +99,11 @@ class Worker:
         if records:
             self._take([r for r in records if r.topic == TOPIC_TELEMETRY])
             self._take_events([r for r in records if r.topic == TOPIC_EVENTS])
+            self._take_inventory([r for r in records if r.topic == TOPIC_INVENTORY])
         closed = self._minutes.close()
         due = time.monotonic() - self._flushed_at_s >= self._config.flush_s
-        if closed or (due and any(self._new.values())):
+        self._moved = self._moved or bool(records)
+        if closed or (due and self._moved):
             self._flush(self._roll_up() if closed else pl.DataFrame(schema=ROLLUPS))
         return len(records)
 
@@ -120,10 +126,19 @@ class Worker:
     def _take_events(self, records: Sequence[Record]) -> None:
         rows, rejected = decode.events(records)
         self._reject(rejected)
-        for r in records:
-            self._minutes.passed((r.topic, r.partition), r.offset)
         fresh = self._keep("events", rows, records).drop(decode.RECORD)
         self._predictor.learn_events(fresh)
+        self._passed(records)
+
+    def _take_inventory(self, records: Sequence[Record]) -> None:
+        rows, rejected = decode.inventory(records)
+        self._reject(rejected)
+        self._keep("inventory", rows, records)
+        self._passed(records)
+
+    def _passed(self, records: Sequence[Record]) -> None:
+        for r in records:
+            self._minutes.passed((r.topic, r.partition), r.offset)
 
     def _not_closed(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows of minutes that are still open. The others were rolled up before a restart, or came late."""
@@ -182,7 +197,7 @@ class Worker:
 
     def _flush(self, rolled: pl.DataFrame) -> None:
         """Everything put aside reaches the lake; then the stream may forget it."""
-        for table, schema in (("telemetry", TELEMETRY), ("events", EVENTS)):
+        for table, schema in _APPENDED.items():
             rows = pl.concat([pl.DataFrame(schema=schema), *self._new[table]])
             self._lake.append(table, rows, transactions=self._offsets[table])
             self._new[table], self._offsets[table] = [], {}
@@ -191,4 +206,5 @@ class Worker:
             self._predictor.minute_done(rolled)
         self._stream.flush()
         self._stream.commit(self._minutes.committable())
+        self._moved = False
         self._flushed_at_s = time.monotonic()

@@ -43,6 +43,7 @@ class Lake:
             target,
             _dated(table, rows),
             mode="append",
+            schema_mode="merge",  # a newer version's new columns; older rows have null there
             partition_by=["date"],
             writer_properties=_WRITER,
             commit_properties=CommitProperties(app_transactions=marks),
@@ -68,7 +69,7 @@ class Lake:
         found = self._open(table)
         if found is None:
             return pl.DataFrame(schema={c: schema[c] for c in wanted})
-        scan = pl.scan_delta(found)
+        scan = _with_new_columns(pl.scan_delta(found), schema)
         if since is not None:
             time = _time_column(table)
             scan = scan.filter(pl.col("date") >= since.date(), pl.col(time) >= since)
@@ -91,6 +92,14 @@ class Lake:
                 f"lake table {location}: {str(e).splitlines()[0]}",  # the rest is a backtrace of the library
                 hint="foreshock doctor; then move the damaged table away: ingest makes a new one",
             ) from e
+
+
+def _with_new_columns(scan: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
+    """A table written by an older version lacks the newer columns: they are null."""
+    have = scan.collect_schema().names()
+    return scan.with_columns(
+        pl.lit(None, dtype=kind).alias(name) for name, kind in schema.items() if name not in have
+    )
 
 
 def conform(table: str, rows: pl.DataFrame) -> pl.DataFrame:

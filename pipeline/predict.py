@@ -47,9 +47,9 @@ class Predictor:
         self._predict(self._recent.join(predicted, on=_GPU_MINUTE, how="anti"))
 
     def learn_events(self, events: pl.DataFrame) -> None:
-        """New events; a fingerprint counts once."""
+        """New events. A fingerprint counts once, and its newest row knows most."""
         self._events = pl.concat([self._events, events]).unique(
-            "fingerprint", keep="first", maintain_order=True
+            "fingerprint", keep="last", maintain_order=True
         )
 
     def minute_done(self, rolled: pl.DataFrame) -> None:

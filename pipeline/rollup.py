@@ -7,13 +7,13 @@ two minutes. Null stays null: a mean of nothing and a delta of one lone sample a
 
 from __future__ import annotations
 
+from typing import cast
+
 import polars as pl
 
-from collector.records import COUNTERS, GAUGES, STATES
-from pipeline.tables import ROLLUPS
+from pipeline.tables import DELTAS, LASTS, ROLLUPS, STATISTICS
 
-_MEASURED = (*GAUGES, "nvml_latency_us")
-CARRY = pl.Schema({"gpu_uuid": pl.String()} | {c: pl.Float64() for c in COUNTERS})
+CARRY = pl.Schema({"gpu_uuid": pl.String()} | {c: pl.Float64() for c in DELTAS})
 """The last known counters of each GPU."""
 
 
@@ -33,10 +33,9 @@ def rollup(samples: pl.DataFrame, carry: pl.DataFrame) -> pl.DataFrame:
         pl.col("gpu_state").last(),
         (pl.col("nvml_return") != 0).sum().cast(pl.Int64).alias("nvml_errors"),
         pl.col("gap_s").max().alias("gap_max_s"),
-        *(e for name in _MEASURED for e in _statistics(name)),
-        *(_known_sum(f"_{c}").alias(f"{c}_delta") for c in COUNTERS),
-        *(pl.col(c).cast(pl.Float64).drop_nulls().last().alias(f"{c}_last") for c in COUNTERS),
-        *(pl.col(s).drop_nulls().last().alias(f"{s}_last") for s in STATES),
+        *(_statistic(name, s) for name, kept in STATISTICS.items() for s in kept),
+        *(_known_sum(f"_{c}").alias(f"{c}_delta") for c in DELTAS),
+        *(pl.col(f.name).drop_nulls().last().alias(f"{f.name}_last") for f in LASTS),
     )
     return out.select(pl.col(name).cast(kind) for name, kind in ROLLUPS.items())
 
@@ -46,35 +45,39 @@ def carry_of(rollups: pl.DataFrame) -> pl.DataFrame:
     return (
         rollups.sort("minute")
         .group_by("gpu_uuid")
-        .agg(pl.col(f"{c}_last").drop_nulls().last().alias(c) for c in COUNTERS)
+        .agg(pl.col(f"{c}_last").drop_nulls().last().alias(c) for c in DELTAS)
         .select(pl.col(name).cast(kind) for name, kind in CARRY.items())
     )
 
 
 def _with_increments(samples: pl.DataFrame, carry: pl.DataFrame) -> pl.DataFrame:
+    """`samples`, sorted by GPU and time, and one column more per counter: what it rose by since it was last known.
+
+    Each GPU's rows follow its row of `carry`, so that a plain shift over the whole frame reaches into no other GPU:
+    with so many counters that is cheaper than a window for each.
+    """
     before = samples.select("gpu_uuid").unique().join(carry, on="gpu_uuid", how="left")
-    counters = samples.select("gpu_uuid", "time", *(pl.col(c).cast(pl.Float64) for c in COUNTERS))
+    counters = samples.select("gpu_uuid", "time", *(pl.col(c).cast(pl.Float64) for c in DELTAS))
     both = pl.concat([before, counters], how="diagonal_relaxed").sort("gpu_uuid", "time", nulls_last=False)
-    known = both.with_columns(pl.col(COUNTERS).forward_fill().over("gpu_uuid"))
-    step = known.with_columns(pl.col(COUNTERS).shift(1).over("gpu_uuid").name.prefix("_before_"))
-    increments = step.filter(pl.col("time").is_not_null()).select(_increment(c) for c in COUNTERS)
-    return pl.concat([samples, increments], how="horizontal")
+    increments = both.select("time", *(_increment(c) for c in DELTAS)).filter(pl.col("time").is_not_null())
+    return pl.concat([samples, increments.drop("time")], how="horizontal")
 
 
 def _increment(counter: str) -> pl.Expr:
-    now, before = pl.col(counter), pl.col(f"_before_{counter}")
-    return pl.when(now < before).then(now).otherwise(now - before).alias(f"_{counter}")
+    """Null where the counter is, and where it was never known before."""
+    now, begins = pl.col(counter), pl.col("time").is_null()
+    # NaN in a carry row that knows nothing keeps forward_fill from bringing in the GPU above.
+    known = pl.when(begins & now.is_null()).then(float("nan")).otherwise(now).forward_fill()
+    before = known.shift(1)
+    risen = pl.when(now < before).then(now).otherwise(now - before)
+    return pl.when(before.is_not_nan()).then(risen).alias(f"_{counter}")
 
 
 def _known_sum(name: str) -> pl.Expr:
     return pl.when(pl.col(name).count() > 0).then(pl.col(name).sum())
 
 
-def _statistics(name: str) -> tuple[pl.Expr, ...]:
+def _statistic(name: str, statistic: str) -> pl.Expr:
     value = pl.col(name)
-    return (
-        value.mean().alias(f"{name}_mean"),
-        value.min().alias(f"{name}_min"),
-        value.max().alias(f"{name}_max"),
-        value.std(ddof=0).alias(f"{name}_std"),
-    )
+    computed = value.std(ddof=0) if statistic == "std" else getattr(value, statistic)()
+    return cast("pl.Expr", computed).alias(f"{name}_{statistic}")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import polars as pl
 
-from collector.records import COUNTERS, FIELDS, GAUGES, STATES, ArrowType
+from collector.records import FIELDS, ArrowType, Inventory
 
 TIME: Final = pl.Datetime("us", "UTC")
 _POLARS: Final[dict[ArrowType, pl.DataType]] = {
@@ -30,21 +31,39 @@ EVENTS: Final = pl.Schema({
     "gpu_uuid": pl.String(), "gpu_index": pl.Int64(), "pci_bdf": pl.String(), "code": pl.Int64(),
     "pid": pl.Int64(), "process": pl.String(), "job": pl.String(), "text": pl.String(),
     "root_code": pl.Int64(), "recovery_action": pl.String(), "count": pl.Int64(), "synthetic": pl.Boolean(),
-    "stream": pl.String(), "seq": pl.Int64(),
+    "root_fingerprint": pl.String(), "last_time": TIME, "stream": pl.String(), "seq": pl.Int64(),
 })  # fmt: skip
+"""A log: an event that goes on has more rows, and the last one of a fingerprint counts (view `xid_events`)."""
 
-_PLANE: Final = ("nvml_latency_us",)
+_SPREAD: Final = ("mean", "min", "max", "std")
+STATISTICS: Final = {f.name: tuple(s for s in f.rollup if s in _SPREAD) for f in FIELDS}
+DELTAS: Final = tuple(f.name for f in FIELDS if "delta" in f.rollup)
+"""Counters whose increments within the minute are kept. The others have their last value only."""
+LASTS: Final = tuple(f for f in FIELDS if "last" in f.rollup)
 
 ROLLUPS: Final = pl.Schema(
     {"minute": TIME, "node": pl.String(), "gpu_uuid": pl.String(), "gpu_index": pl.Int64(),
      "pci_bdf": pl.String(), "synthetic": pl.Boolean(), "samples": pl.Int64(), "good_samples": pl.Int64(),
      "gpu_state": pl.String(), "nvml_errors": pl.Int64(), "gap_max_s": pl.Float64()}
-    | {f"{g}_{s}": pl.Float64() for g in (*GAUGES, *_PLANE) for s in ("mean", "min", "max", "std")}
-    | {f"{c}_delta": pl.Float64() for c in COUNTERS}
-    | {f"{c}_last": pl.Float64() for c in COUNTERS}
-    | {f"{s}_last": pl.Int64() for s in STATES}
+    | {f"{name}_{s}": pl.Float64() for name, kept in STATISTICS.items() for s in kept}
+    | {f"{c}_delta": pl.Float64() for c in DELTAS}
+    | {f"{f.name}_last": pl.Float64() if f.role == "counter" else pl.Int64() for f in LASTS}
 )  # fmt: skip
-"""One row per GPU per minute; `minute` is its start. Deltas are reset-aware and null where unsupported."""
+"""One row per GPU per minute; `minute` is its start. Deltas are reset-aware and null where unsupported.
+
+Which statistics a column has is said by `rollup` in collector/fields.py.
+"""
+
+_OF_ANNOTATION: Final = {"float": pl.Float64(), "int": pl.Int64(), "str": pl.String(), "bool": pl.Boolean()}
+
+INVENTORY: Final = pl.Schema(
+    {
+        f.name: _OF_ANNOTATION[str(getattr(f.type, "__name__", f.type)).split(" ")[0]]
+        for f in msgspec.structs.fields(Inventory)
+    }
+    | {"time": TIME, "stream": pl.String(), "seq": pl.Int64()}
+)
+"""One row per GPU when it was met, and one when something about it changed."""
 
 REASON: Final = pl.Struct({"feature": pl.String(), "value": pl.Float64(), "healthy": pl.String(),
                            "share": pl.Float64(), "text": pl.String()})  # fmt: skip
@@ -71,7 +90,7 @@ ACTIONS: Final = pl.Schema({
 """A log: decided, delivered, acknowledged, failed; one row each."""
 
 TABLES: Final[dict[str, pl.Schema]] = {
-    "telemetry": TELEMETRY, "events": EVENTS, "rollups": ROLLUPS, "predictions": PREDICTIONS,
+    "telemetry": TELEMETRY, "events": EVENTS, "inventory": INVENTORY, "rollups": ROLLUPS, "predictions": PREDICTIONS,
     "incidents": INCIDENTS, "actions": ACTIONS,
 }  # fmt: skip
 

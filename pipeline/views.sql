@@ -51,14 +51,21 @@ FROM rollups
 GROUP BY date, gpu_uuid;
 COMMENT ON VIEW gpu_day IS 'one row per GPU and UTC day: how much it was heard, worked, drew and erred';
 
+-- A storm is one event that is told again as its count grows; a replay tells an old state of it once more.
+CREATE VIEW events_now AS
+SELECT *
+FROM events
+QUALIFY row_number() OVER (PARTITION BY fingerprint ORDER BY count DESC, seq DESC) = 1;
+COMMENT ON VIEW events_now IS 'each event as it stands: one row per fingerprint, the one that knows most';
+
 CREATE VIEW xid_events AS
 SELECT
     e.time, e.node, e.gpu_uuid, e.gpu_index, e.pci_bdf, e.kind, e.code,
     -- 144 to 150 (NVLink5) are faults only where the line does not say Nonfatal
     f.code IS NOT NULL AND NOT (e.code BETWEEN 144 AND 150 AND regexp_matches(e.text, '(?i)non-?fatal')) AS is_fault,
-    e.count, e.process, e.pid, e.job, e.root_code, e.recovery_action, e.source, e.text, e.fingerprint,
-    e.synthetic, e.date
-FROM events AS e LEFT JOIN fault_codes AS f ON e.kind = 'xid' AND e.code = f.code
+    e.count, e.last_time, e.process, e.pid, e.job, e.root_code, e.root_fingerprint, e.recovery_action, e.source,
+    e.text, e.fingerprint, e.synthetic, e.date
+FROM events_now AS e LEFT JOIN fault_codes AS f ON e.kind = 'xid' AND e.code = f.code
 WHERE e.kind IN ('xid', 'sxid');
 COMMENT ON VIEW xid_events IS 'Xids and switch errors, each marked as a fault or not (application errors are not)';
 
@@ -71,7 +78,7 @@ WITH told AS (
     FROM (
         SELECT * FROM xid_events WHERE is_fault
         UNION ALL BY NAME
-        SELECT * FROM events WHERE kind IN ('gpu_lost', 'gpu_missing')
+        SELECT * FROM events_now WHERE kind IN ('gpu_lost', 'gpu_missing')
     )
 ),
 spaced AS (

@@ -40,7 +40,7 @@ def make_lake(
     end: datetime = END,
     synthetic: bool = True,
 ) -> Story:
-    """All six tables, `nodes` x 8 GPUs, ending at `end`; GPU 3 of the last node meets Xid 79 before that."""
+    """All tables, `nodes` x 8 GPUs, ending at `end`; GPU 3 of the last node meets Xid 79 before that."""
     lake = Lake(path)
     fleet = _fleet(nodes, synthetic)
     failing, noisy = uuid(nodes - 1, 3), uuid(0, 5)
@@ -50,6 +50,9 @@ def make_lake(
     lake.append("telemetry", telemetry)
     lake.append("rollups", _rollups(telemetry))
     lake.append("predictions", predictions)
+    lake.append(
+        "inventory", fleet.drop("n").with_columns(time=pl.lit(xid_time), name=pl.lit("a simulated H100"))
+    )
     lake.append("events", _events(fleet, failing, noisy, xid_time))
     lake.append("incidents", _incidents(fleet, failing, end))
     lake.append("actions", _actions(fleet, failing, end))

@@ -19,7 +19,18 @@ from typing import Final
 from collector.errors import ForeshockError, NotInstalledError
 
 HERE: Final = Path(__file__).resolve().parent
-SOURCES: Final = tuple(HERE / name for name in ("double.c", "values.c", "readings.c", "events.c"))
+SOURCES: Final = tuple(
+    HERE / name
+    for name in (
+        "double.c",
+        "values.c",
+        "readings.c",
+        "field_values.c",
+        "health.c",
+        "inventory.c",
+        "events.c",
+    )
+)
 SONAME: Final = "libnvidia-ml.so.1"
 FLAGS: Final = ("-Wall", "-Wextra", "-O1", "-fPIC", "-pthread")
 
@@ -95,7 +106,7 @@ def build(out_dir: Path | None = None) -> Path:
 def _compile(sources: list[Path], include: Path, target: Path) -> None:
     argv = [*find_compiler(), *FLAGS, "-shared", f"-Wl,-soname,{SONAME}", f"-I{include}", f"-I{HERE}"]
     done = subprocess.run(
-        [*argv, "-o", str(target), *map(str, sources)], capture_output=True, text=True, check=False
+        [*argv, "-o", str(target), *map(str, sources), "-lm"], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise ForeshockError(

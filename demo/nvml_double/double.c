@@ -10,8 +10,15 @@
 static atomic_int users;
 static struct nvmlDevice_st devices[MAX_GPUS];
 
-bool is_initialized(void) {
-    return atomic_load(&users) > 0;
+static char generation[TEXT_SIZE];
+
+nvmlReturn_t check_driver(void) {
+    char text[TEXT_SIZE];
+    if (atomic_load(&users) <= 0)
+        return NVML_ERROR_UNINITIALIZED;
+    values_refresh();
+    node_text("generation", text, sizeof text);
+    return strcmp(text, generation) == 0 ? NVML_SUCCESS : NVML_ERROR_UNINITIALIZED;
 }
 
 void pause_us(unsigned long long us) {
@@ -23,12 +30,12 @@ void pause_us(unsigned long long us) {
 /* The lock of values.c is never held here: a hung GPU must not stop the others. */
 nvmlReturn_t enter(nvmlDevice_t device, unsigned int *gpu) {
     unsigned long long latency_us = 0;
-    if (!is_initialized())
-        return NVML_ERROR_UNINITIALIZED;
+    nvmlReturn_t status = check_driver();
+    if (status != NVML_SUCCESS)
+        return status;
     if (device < devices || device >= devices + MAX_GPUS)
         return NVML_ERROR_INVALID_ARGUMENT;
     *gpu = device->index;
-    values_refresh();
     /* sleeping for 0 still costs the timer's slack, some 60 us */
     if (gpu_count_of(*gpu, "latency_us", 1, &latency_us) == NVML_SUCCESS && latency_us > 0)
         pause_us(latency_us);
@@ -39,6 +46,11 @@ nvmlReturn_t enter(nvmlDevice_t device, unsigned int *gpu) {
     if (gpu_flag(*gpu, "lost") || gpu_flag(*gpu, "removed"))
         return NVML_ERROR_GPU_IS_LOST;
     return NVML_SUCCESS;
+}
+
+nvmlReturn_t enter_without_mig(nvmlDevice_t device, unsigned int *gpu) {
+    nvmlReturn_t status = enter(device, gpu);
+    return status == NVML_SUCCESS && gpu_flag(*gpu, "mig_mode") ? NVML_ERROR_NOT_SUPPORTED : status;
 }
 
 int double_unsupported(void *device) {
@@ -69,6 +81,7 @@ nvmlReturn_t nvmlInitWithFlags(unsigned int flags) {
         return status;
     for (unsigned int gpu = 0; gpu < MAX_GPUS; gpu++)
         devices[gpu].index = gpu;
+    node_text("generation", generation, sizeof generation);
     atomic_fetch_add(&users, 1);
     return NVML_SUCCESS;
 }
@@ -82,7 +95,7 @@ nvmlReturn_t nvmlInit(void) {
 }
 
 nvmlReturn_t nvmlShutdown(void) {
-    if (!is_initialized())
+    if (atomic_load(&users) <= 0)
         return NVML_ERROR_UNINITIALIZED;
     atomic_fetch_sub(&users, 1);
     return NVML_SUCCESS;
@@ -106,22 +119,35 @@ const char *nvmlErrorString(nvmlReturn_t result) {
     }
 }
 
-nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned int length) {
+static nvmlReturn_t system_text(const char *key, char *out, unsigned int size) {
     char text[TEXT_SIZE];
-    if (!is_initialized())
-        return NVML_ERROR_UNINITIALIZED;
-    values_refresh();
-    return copy_text(node_text("driver_version", text, sizeof text), text, version, length);
+    nvmlReturn_t status = check_driver();
+    return status == NVML_SUCCESS ? copy_text(node_text(key, text, sizeof text), text, out, size) : status;
+}
+
+nvmlReturn_t nvmlSystemGetDriverVersion(char *version, unsigned int length) {
+    return system_text("driver_version", version, length);
+}
+
+nvmlReturn_t nvmlSystemGetNVMLVersion(char *version, unsigned int length) {
+    return system_text("nvml_version", version, length);
+}
+
+nvmlReturn_t nvmlSystemGetCudaDriverVersion(int *version) {
+    double value = 0;
+    nvmlReturn_t status = check_driver();
+    if (status == NVML_SUCCESS)
+        status = version != NULL ? node_number("cuda_version", &value) : NVML_ERROR_INVALID_ARGUMENT;
+    if (status == NVML_SUCCESS)
+        *version = (int)value;
+    return status;
 }
 
 nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count) {
     double value = 0;
-    if (!is_initialized())
-        return NVML_ERROR_UNINITIALIZED;
-    if (count == NULL)
-        return NVML_ERROR_INVALID_ARGUMENT;
-    values_refresh();
-    nvmlReturn_t status = node_number("count", &value);
+    nvmlReturn_t status = check_driver();
+    if (status == NVML_SUCCESS)
+        status = count != NULL ? node_number("count", &value) : NVML_ERROR_INVALID_ARGUMENT;
     if (status == NVML_SUCCESS && !(value >= 0 && value <= MAX_GPUS))
         return NVML_ERROR_UNKNOWN;
     if (status == NVML_SUCCESS)

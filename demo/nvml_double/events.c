@@ -8,7 +8,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define POLL_US 5000
+/* A real driver wakes its caller; looking more often than this would be most of what an idle agent costs. */
+#define POLL_US 20000
 #define NO_INSTANCE 0xFFFFFFFFu
 
 struct nvmlEventSet_st {
@@ -26,8 +27,9 @@ static long file_size(const char *path) {
 
 nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set) {
     const char *named = getenv("FORESHOCK_NVML_DOUBLE_EVENTS");
-    if (!is_initialized())
-        return NVML_ERROR_UNINITIALIZED;
+    nvmlReturn_t status = check_driver();
+    if (status != NVML_SUCCESS)
+        return status;
     if (set == NULL)
         return NVML_ERROR_INVALID_ARGUMENT;
     *set = calloc(1, sizeof **set);
@@ -118,10 +120,10 @@ nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsi
     if (set == NULL || data == NULL)
         return NVML_ERROR_INVALID_ARGUMENT;
     for (;;) {
-        if (!is_initialized())
-            return NVML_ERROR_UNINITIALIZED;
-        values_refresh();
-        nvmlReturn_t status = node_text("events", text, sizeof text);
+        nvmlReturn_t status = check_driver();
+        if (status != NVML_SUCCESS)
+            return status;
+        status = node_text("events", text, sizeof text);
         if (status != NVML_SUCCESS && status != NVML_ERROR_NOT_SUPPORTED)
             return status;
         if (next_event(set, data))

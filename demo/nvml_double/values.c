@@ -131,26 +131,34 @@ nvmlReturn_t node_text(const char *key, char *out, size_t size) {
     return NVML_SUCCESS;
 }
 
-nvmlReturn_t node_number(const char *key, double *out) {
-    char text[TEXT_SIZE];
+static nvmlReturn_t number_of(nvmlReturn_t status, const char *text, double *out) {
     char *end = NULL;
-    nvmlReturn_t status = node_text(key, text, sizeof text);
     if (status != NVML_SUCCESS)
         return status;
     *out = strtod(text, &end);
     return end != text && *end == '\0' ? NVML_SUCCESS : NVML_ERROR_UNKNOWN;
 }
 
+nvmlReturn_t node_number(const char *key, double *out) {
+    char text[TEXT_SIZE];
+    return number_of(node_text(key, text, sizeof text), text, out);
+}
+
+/* `@other` is the same GPU's reading of that name. */
 nvmlReturn_t gpu_text(unsigned int gpu, const char *name, char *out, size_t size) {
-    char key[128];
+    char key[128], other[128];
     snprintf(key, sizeof key, "gpu%u.%s", gpu, name);
+    nvmlReturn_t status = node_text(key, out, size);
+    if (status != NVML_SUCCESS || out[0] != '@')
+        return status;
+    snprintf(other, sizeof other, "%s", out + 1);
+    snprintf(key, sizeof key, "gpu%u.%s", gpu, other);
     return node_text(key, out, size);
 }
 
 nvmlReturn_t gpu_number(unsigned int gpu, const char *name, double *out) {
-    char key[128];
-    snprintf(key, sizeof key, "gpu%u.%s", gpu, name);
-    return node_number(key, out);
+    char text[TEXT_SIZE];
+    return number_of(gpu_text(gpu, name, text, sizeof text), text, out);
 }
 
 /* A reading times `scale`, rounded, in NVML's own unit. */
@@ -163,6 +171,15 @@ nvmlReturn_t gpu_count_of(unsigned int gpu, const char *name, double scale, unsi
         return NVML_ERROR_UNKNOWN;
     *out = (unsigned long long)(value * scale + 0.5);
     return NVML_SUCCESS;
+}
+
+/* For calls that give several readings: they enter once. */
+nvmlReturn_t gpu_uint(unsigned int gpu, const char *name, unsigned int *out) {
+    unsigned long long value = 0;
+    nvmlReturn_t status = out != NULL ? gpu_count_of(gpu, name, 1, &value) : NVML_ERROR_INVALID_ARGUMENT;
+    if (status == NVML_SUCCESS)
+        *out = (unsigned int)value;
+    return status;
 }
 
 bool gpu_flag(unsigned int gpu, const char *name) {

@@ -218,6 +218,71 @@ def test_a_row_fits_the_lakes_table():
     assert pl.DataFrame(rows, schema=INCIDENTS)["state"].to_list() == ["open", "failed"]
 
 
+RESET = "GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)"
+
+
+@pytest.mark.parametrize(("word", "asked", "state"), [
+    ("GPU Reset Required", ["checkpoint", "drain_now"], "failed"),
+    ("Node Reboot Required", ["checkpoint", "drain_now"], "failed"),
+    ("OS Reboot", ["checkpoint", "drain_now"], "failed"),
+    ("Drain P2P", ["checkpoint", "drain_now"], "failed"),
+    ("Drain and Reset", ["drain"], "open"),
+])  # fmt: skip
+def test_what_the_driver_itself_asks_for_is_asked(word, asked, state):
+    decision = feed(event(0, 154, recovery_action=word))
+    assert names(decision) == asked
+    assert [(c.change, c.state) for c in decision.changes] == [("opened", state)]
+
+
+@pytest.mark.parametrize("word", ["None", "a word of a driver yet to come", None])
+def test_a_driver_that_asks_for_nothing_opens_nothing(word):
+    assert feed(event(0, 154, recovery_action=word)) == Decision({})
+
+
+def test_a_drain_and_reset_joins_the_open_incident_and_asks_for_the_drain_once():
+    decision = feed(risk(0, 0.93), event(60, 154, recovery_action="Drain and Reset"))
+    assert names(decision) == ["checkpoint", "drain"]
+    assert changes(decision) == ["opened"]
+
+
+@pytest.mark.parametrize(("code", "text", "asked"), [
+    (94, "Contained: CE User Channel (0x9). RST: Yes, D-RST: No", ["checkpoint", "drain_now"]),
+    (94, "Contained: CE User Channel (0x9). RST: No, D-RST: Yes", ["drain"]),
+    (94, "Contained: CE User Channel (0x9). RST: No, D-RST: No", []),
+    (149, "NETIR_LINK_EVT Fatal XC0 i0 Link 00 (0x025001c6 0x00000000)", ["checkpoint", "drain_now"]),
+    (145, "RLW_REMAP Nonfatal XC0 i0 Link 00 (0x00000004 0x00000001)", []),
+])  # fmt: skip
+def test_the_words_of_the_line_go_before_the_table_of_codes(code, text, asked):
+    assert names(feed(event(0, code, text=text))) == asked
+
+
+def test_a_storm_that_goes_on_is_one_sighting_and_keeps_the_incident_open():
+    first = event(60, 63, fingerprint="f")
+    again = msgspec.structs.replace(first, count=9000, last_time=T0 + 1700)
+    decision = feed(risk(0, 0.9), first, risk(120, 0.05), again)
+    [incident] = decision.state.values()
+    assert (len(incident.sightings), changes(decision)) == (1, ["opened"])
+    assert tick(decision.state, T0 + 120 + 1800, RULES).changes == ()
+    assert feed(again, state=decision.state).state == decision.state
+
+
+def test_a_lost_gpu_that_turns_out_to_be_an_xid_79_is_one_incident_with_its_code():
+    lost = event(0, None, kind="gpu_lost", fingerprint="f")
+    decision = feed(lost, event(0, 79, fingerprint="f"), event(0, 79, fingerprint="f"), lost)
+    assert changes(decision) == ["opened", "joined"]
+    assert names(decision) == ["checkpoint", "drain_now"]
+    assert decision.changes[-1].code == 79
+
+
+def test_a_verdict_that_comes_after_the_bare_code_still_counts():
+    """NVML told the code alone; the kernel line with the words came later, as an update of the same event."""
+    bare = event(60, 154, fingerprint="f", source="nvml", text="Xid 154 by NVML event")
+    told = msgspec.structs.replace(bare, source="kmsg", text=RESET, recovery_action="GPU Reset Required")
+    decision = feed(risk(0, 0.93), bare, told, told, bare)
+    assert changes(decision) == ["opened", "failed"]
+    assert names(decision) == ["checkpoint", "drain", "drain_now"]
+
+
 SIGNALS = st.lists(
     st.tuples(
         st.integers(0, 3000),  # seconds since the last one

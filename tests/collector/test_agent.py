@@ -22,7 +22,9 @@ _OFF_THE_BUS = "NVRM: Xid (PCI:0000:ab:00): 79, pid='<unknown>', name=<unknown>,
 @contextmanager
 def running(node: Node, directory: Path, **config: Any) -> Iterator[Spool]:
     spool = Spool(directory / "spool.db", 100)
-    agent = Agent(node.config(interval_s=0.05, flush_s=0.2, **config), spool, SystemClock())
+    agent = Agent(
+        node.config(interval_s=0.05, flush_s=0.2, **config), spool, SystemClock(), directory / "journal"
+    )
     stop = threading.Event()
     thread = threading.Thread(target=agent.run, args=(stop,))
     thread.start()
@@ -92,7 +94,7 @@ def test_without_nvml_the_kernel_log_is_still_followed(node: Node, tmp_path: Pat
     node.write()
     spool = Spool(tmp_path / "spool.db", 100)
     stop = threading.Event()
-    agent = Agent(node.config(), spool, SystemClock())
+    agent = Agent(node.config(), spool, SystemClock(), tmp_path / "journal")
     thread = threading.Thread(target=agent.run, args=(stop,))
     thread.start()
     node.kernel(_OFF_THE_BUS)
@@ -104,7 +106,7 @@ def test_without_nvml_the_kernel_log_is_still_followed(node: Node, tmp_path: Pat
 
 def test_what_is_in_memory_is_flushed_at_the_end(node: Node, tmp_path: Path):
     spool = Spool(tmp_path / "spool.db", 100)
-    agent = Agent(node.config(flush_s=3600.0), spool, SystemClock())
+    agent = Agent(node.config(flush_s=3600.0), spool, SystemClock(), tmp_path / "journal")
     rows = agent.tick()
     agent.close()
     (record,) = spool.read([TOPIC_TELEMETRY], 0, 10)

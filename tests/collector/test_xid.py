@@ -71,6 +71,36 @@ FORMS: dict[str, dict[str, Any]] = {
         "link": 10,
         "subcode": 0,
     },
+    "NVRM: Xid (PCI:0000:07:00): 149, NETIR_LINK_EVT Fatal XC 1 i 2 Link 01 [0x0010000a]": {
+        "code": 149,
+        "text": "NETIR_LINK_EVT Fatal XC 1 i 2 Link 01 [0x0010000a]",
+        "fatal": True,
+        "link": 1,
+        "subcode": 1,
+    },
+    "NVRM: Xid (PCI:0000:07:00): 145, pid=4, name=<unknown>, RLW_SRC_TRACK Fatal XC0 i1 Link 00 (0x04000001)": {
+        "code": 145,
+        "pid": 4,
+        "text": "RLW_SRC_TRACK Fatal XC0 i1 Link 00 (0x04000001)",
+        "fatal": True,
+        "link": 0,
+        "subcode": 0,
+    },
+    "NVRM: Xid (PCI:0000:07:00): 154, GPU recovery action changed from 0x0 (None) to 0x2 (OS Reboot)": {
+        "code": 154,
+        "text": "GPU recovery action changed from 0x0 (None) to 0x2 (OS Reboot)",
+        "recovery_action": "OS Reboot",
+    },
+    "NVRM: Xid (PCI:0000:07:00): 51, BAD_TSG encountered on runlist: 0 with error code: 4": {
+        "code": 51,
+        "text": "BAD_TSG encountered on runlist: 0 with error code: 4",
+    },
+    "NVRM: Xid (PCI:0000:07:00): 119, pid=1, name=a, Timeout after 6s of waiting for RPC response from GPU0 GSP!": {
+        "code": 119,
+        "pid": 1,
+        "process": "a",
+        "text": "Timeout after 6s of waiting for RPC response from GPU0 GSP!",
+    },
     "NVRM: Xid (0000:07:00): 16, Head 00000000 Count 00000007": {
         "code": 16,
         "text": "Head 00000000 Count 00000007",
@@ -211,6 +241,8 @@ def test_colours_of_dmesg_change_nothing() -> None:
         ("0001:00", "0000:01:00"),
         ("PCI:00:1E.0", "0000:00:1e"),
         ("PCI:XXXX:XX:00", None),
+        ("GPU-658cda14", None),
+        ("GPU-52e6b438-f2a7-269e-6513-0c5ca6a3a450", None),
     ],
 )
 def test_addresses_of_every_driver_have_one_form(place: str, bdf: str | None) -> None:
@@ -242,6 +274,17 @@ def test_text_behind_a_name_is_no_part_of_it() -> None:
     assert found == expected(
         {"code": 119, "pid": 9, "process": "test", "text": "Recommended Action=COMPONENT_RESET"}
     )
+
+
+@pytest.mark.parametrize("line", [
+    "NVRM: The NVIDIA GPU 0000:07:00.0 installed in this system has fallen off the bus and is not responding",
+    "NVRM: The NVIDIA GPU 0000:07:00.0 (PCI ID: 10de:1e07) installed in this\nNVRM: system has fallen off the bus",
+    "NVRM: GPU at PCI:0000:07:00: GPU has fallen off the bus.",
+])  # fmt: skip
+def test_every_wording_of_a_lost_gpu_names_it(line: str) -> None:
+    found = decode(line)
+    assert found is not None
+    assert (found.kind, found.pci_bdf) == ("gpu_lost", "0000:07:00")
 
 
 def test_the_three_line_message_is_one_lost_gpu() -> None:

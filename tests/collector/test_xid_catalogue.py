@@ -9,7 +9,6 @@ from typing import get_args
 import pytest
 
 from collector.xid_catalogue import (
-    Action,
     entries,
     explain,
     is_application,
@@ -19,6 +18,7 @@ from collector.xid_catalogue import (
     lookup,
     nearest,
 )
+from collector.xid_words import Action
 
 FAULTS = {48, 62, 64, 74, 79, 95, 109, 110, 119, 120, 136, 140, 143, 158}
 FAULTS_IF_FATAL = set(range(144, 151))

@@ -52,7 +52,14 @@ def test_an_object_says_what_the_line_says_and_null_the_rest() -> None:
         "needs_drain_reset": False,
         "subcode": None,
         "mig": {"I": 5},
+        "nvlink5": None,
     }
+
+
+def test_an_nvlink_error_is_read_with_nvidias_rules() -> None:
+    line = b"NVRM: Xid (PCI:0000:00:00): 149, NETIR_LINK_EVT Fatal XC0 i0 Link 00 (0x025001c6 0x00000000)\n"
+    [shown] = decoded(line)
+    assert (shown["nvlink5"]["unit"], shown["nvlink5"]["action"]) == ("NETIR_LINK_EVT", "RESET_GPU")
 
 
 def test_a_lost_gpu_without_an_xid_is_shown_on_request() -> None:
@@ -60,6 +67,16 @@ def test_a_lost_gpu_without_an_xid_is_shown_on_request() -> None:
     assert decoded(line) == [None]
     (shown,) = decoded(line, gpu_lost=True)
     assert (shown["kind"], shown["code"], shown["pci_bdf"]) == ("gpu_lost", None, "0000:18:00")
+
+
+def test_the_three_lines_of_a_lost_gpu_are_read_as_one_message() -> None:
+    lines = (
+        b"NVRM: The NVIDIA GPU 0000:b3:00.0\n"
+        b"NVRM: (PCI ID: 10de:26b5) installed in this system has\n"
+        b"NVRM: fallen off the bus and is not responding to commands.\n"
+    )
+    assert decoded(lines) == [None, None, None]
+    assert [row and row["pci_bdf"] for row in decoded(lines, gpu_lost=True)] == [None, None, "0000:b3:00"]
 
 
 def test_bytes_that_are_no_text_do_not_stop_it() -> None:

@@ -23,6 +23,7 @@ COMMANDS = [
     "xid",
     "xid decode",
     "xid explain",
+    "xid diff",
 ]
 ROOT = Path(__file__).parents[2]
 

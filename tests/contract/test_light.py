@@ -53,4 +53,12 @@ def test_the_base_dependencies_are_the_light_ones():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {d.split("[")[0].split(">")[0] for d in project["dependencies"]}
-    assert names == {"nvidia-ml-py", "kafka-python", "arro3-core", "arro3-io", "msgspec"}
+    assert names == {
+        "nvidia-ml-py",
+        "kafka-python",
+        "arro3-core",
+        "arro3-io",
+        "msgspec",
+        "prometheus-client",
+        "zstandard",
+    }

@@ -26,7 +26,7 @@ def test_the_arrow_schema_is_the_table():
 EVENT = (
     b'{"fingerprint":"f","time":1.5,"node":"n","kind":"xid","source":"kmsg","gpu_uuid":"G","gpu_index":0,'
     b'"pci_bdf":"0000:18:00","code":79,"pid":null,"process":null,"job":null,"text":"t","root_code":null,'
-    b'"recovery_action":null,"count":1,"synthetic":true}'
+    b'"recovery_action":null,"count":1,"synthetic":true,"root_fingerprint":null,"last_time":null}'
 )
 RISK = (
     b'{"time":60.0,"node":"n","gpu_uuid":"G","gpu_index":0,"pci_bdf":null,"risk":0.5,"horizon_s":3600,'
@@ -45,6 +45,12 @@ def test_the_bytes_on_the_wire_are_frozen(kind: type[Event] | type[Risk], golden
 def test_a_newer_writers_extra_keys_are_ignored(kind: type[Event] | type[Risk], golden: bytes):
     newer = golden.replace(b"{", b'{"brand_new":1,', 1)
     assert msgspec.json.decode(newer, type=kind) == msgspec.json.decode(golden, type=kind)
+
+
+def test_an_event_of_an_older_writer_is_still_read():
+    older = EVENT.replace(b',"root_fingerprint":null,"last_time":null', b"")
+    assert older != EVENT
+    assert msgspec.json.decode(older, type=Event) == msgspec.json.decode(EVENT, type=Event)
 
 
 def test_a_reason_without_a_value_says_null():

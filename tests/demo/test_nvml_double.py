@@ -36,8 +36,9 @@ def test_every_reading_keeps_value_zero_null_absent_and_error_apart(in_child):
         write_values(VALUES, node_values({0: {}}))
         nv.nvmlInit()
         h = nv.nvmlDeviceGetHandleByIndex(0)
-        partners = {"sm_util_pct": 1, "mem_util_pct": 1, "memory_used_mib": 1, "memory_total_mib": 1}
-        assert set(READERS) == set(READINGS)
+        memory = [f"memory_{part}_mib" for part in ("used", "total", "free", "reserved")]
+        partners = dict.fromkeys(["sm_util_pct", "mem_util_pct", *memory], 1)
+        assert set(READERS) <= set(READINGS)
         for name, (read, factor) in READERS.items():
             for value in (0, 37, 250_000 if factor == 1000 else 251):
                 write_values(VALUES, node_values({0: partners | {name: value}}))
@@ -51,6 +52,38 @@ def test_every_reading_keeps_value_zero_null_absent_and_error_apart(in_child):
             assert code_of(read, h) == nv.NVML_ERROR_GPU_IS_LOST, name
             write_values(VALUES, node_values({0: partners | {name: "12x"}}))
             assert code_of(read, h) == nv.NVML_ERROR_UNKNOWN, name
+
+    in_child(body)
+
+
+def test_a_reading_can_follow_another_one(in_child):
+    def body():
+        from tests.demo.nvml_probe import nv, write
+
+        write({"gpu0.power_w": 612.5, "gpu1.power_w": None, "gpu2.power_w": "!999"})
+        nv.nvmlInit()
+        handles = [nv.nvmlDeviceGetHandleByIndex(gpu) for gpu in range(3)]
+        instant = [nv.nvmlDeviceGetFieldValues(h, [186])[0] for h in handles]
+        assert [v.nvmlReturn for v in instant] == [0, 3, 999]
+        assert instant[0].value.uiVal == 612_500
+
+    in_child(body)
+
+
+def test_another_generation_is_a_driver_reload_and_needs_a_new_init(in_child):
+    def body():
+        from tests.demo.nvml_probe import code_of, nv, write
+
+        write({"generation": 1})
+        nv.nvmlInit()
+        h = nv.nvmlDeviceGetHandleByIndex(0)
+        assert code_of(nv.nvmlDeviceGetPowerUsage, h) == 0
+        write({"generation": 2})
+        for call in (nv.nvmlDeviceGetCount, nv.nvmlSystemGetDriverVersion, nv.nvmlEventSetCreate):
+            assert code_of(call) == nv.NVML_ERROR_UNINITIALIZED
+        assert code_of(nv.nvmlDeviceGetPowerUsage, h) == nv.NVML_ERROR_UNINITIALIZED
+        nv.nvmlInit()
+        assert code_of(nv.nvmlDeviceGetPowerUsage, nv.nvmlDeviceGetHandleByIndex(0)) == 0
 
     in_child(body)
 
@@ -87,10 +120,10 @@ def test_an_entry_point_without_a_value_is_not_supported_and_knows_a_lost_gpu(in
 
         nv.nvmlInit()
         h = nv.nvmlDeviceGetHandleByIndex(4)
-        assert code_of(nv.nvmlDeviceGetPersistenceMode, h) == nv.NVML_ERROR_NOT_SUPPORTED
+        assert code_of(nv.nvmlDeviceGetFanSpeed, h) == nv.NVML_ERROR_NOT_SUPPORTED
         assert code_of(nv.nvmlUnitGetCount) == nv.NVML_ERROR_NOT_SUPPORTED
         write({"gpu4.lost": 1})
-        assert code_of(nv.nvmlDeviceGetPersistenceMode, h) == nv.NVML_ERROR_GPU_IS_LOST
+        assert code_of(nv.nvmlDeviceGetFanSpeed, h) == nv.NVML_ERROR_GPU_IS_LOST
 
     in_child(body)
 

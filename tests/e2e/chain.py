@@ -26,7 +26,15 @@ class Services:
     """Starts `foreshock` commands on one config and ends them."""
 
     def __init__(
-        self, directory: Path, node: Node, *, speed: float = 20.0, kafka: str = "", prefix: str = ""
+        self,
+        directory: Path,
+        node: Node,
+        *,
+        speed: float = 20.0,
+        kafka: str = "",
+        prefix: str = "",
+        interval_s: float = 1.0,
+        flush_s: float = 5.0,
     ) -> None:
         self.directory = directory
         self.job = directory / "job"
@@ -45,7 +53,9 @@ origin_unix_s = {self.origin_s!r}
 node = "n1"
 nvml_library = "{node.library}"
 kmsg = "{node.kmsg}"
-flush_s = 5.0
+interval_s = {interval_s}
+flush_s = {flush_s}
+listen = ""
 deadline_s = 0.5
 synthetic = true
 [spool]

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector.config import IngestConfig
-from collector.records import TOPIC_DEAD_LETTERS, TOPIC_RISKS, TOPIC_TELEMETRY, Risk
+from collector.records import (
+    TOPIC_DEAD_LETTERS,
+    TOPIC_INVENTORY,
+    TOPIC_RISKS,
+    TOPIC_TELEMETRY,
+    Inventory,
+    Risk,
+)
 from models.rules import RuleScorer
 from pipeline.ingest import Worker
 from pipeline.lake import Lake
@@ -216,3 +223,16 @@ def test_only_risks_that_matter_travel_and_their_end_is_told_once(tmp_path: Path
     assert [round(r.risk, 2) for r in risks] == [0.95, 0.95, 0.0]
     assert risks[0].reasons[0].feature == "recovery_action"
     assert Lake(tmp_path).read("predictions").height >= 5
+
+
+def test_inventory_is_stored_once_and_moves_the_stream_on(tmp_path: Path):
+    known = Inventory(time=START_S, node="n1", gpu_uuid="GPU-n1-0", serial="165", synthetic=True)
+    value = msgspec.json.encode(known)
+    log = Log([Record(TOPIC_INVENTORY, 0, i, "n1", value, "s1", i) for i in range(2)])
+    drain(worker(log, tmp_path))
+    log.committed.clear()
+    drain(worker(log, tmp_path))
+    stored = Lake(tmp_path).read("inventory")
+    assert stored["serial"].to_list() == ["165", "165"]
+    assert stored["vbios_version"].is_null().all()
+    assert log.committed[(TOPIC_INVENTORY, 0)] == 2

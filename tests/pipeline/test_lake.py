@@ -46,6 +46,20 @@ def test_missing_columns_are_null_and_unknown_ones_are_refused(tmp_path: Path):
         lake.read("nope")
 
 
+def test_a_table_of_an_older_version_is_read_and_grows_the_new_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    newer = TABLES["telemetry"]
+    older = pl.Schema({name: kind for name, kind in newer.items() if name != "power_w"})
+    monkeypatch.setitem(TABLES, "telemetry", older)
+    Lake(tmp_path).append("telemetry", frame([sample(0)]).drop("power_w"))
+    monkeypatch.setitem(TABLES, "telemetry", newer)
+    lake = Lake(tmp_path)
+    assert lake.read("telemetry")["power_w"].to_list() == [None]
+    lake.append("telemetry", frame([sample(1, power_w=5.0)]))
+    assert lake.read("telemetry").sort("time")["power_w"].to_list() == [None, 5.0]
+
+
 def test_no_rows_make_no_commit(tmp_path: Path):
     lake = Lake(tmp_path)
     lake.append("events", pl.DataFrame(schema=TABLES["events"]), transactions={"t:0": 1})

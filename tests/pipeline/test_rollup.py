@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collector.records import COUNTERS, GAUGES, STATES
+from collector.records import FIELDS
 from pipeline.rollup import CARRY, carry_of, rollup
-from pipeline.tables import ROLLUPS
+from pipeline.tables import DELTAS, ROLLUPS
 from tests.pipeline.samples import START, frame, sample
 
 NOTHING = pl.DataFrame(schema=CARRY)
@@ -25,7 +25,7 @@ def test_a_minute_is_one_row_with_its_statistics():
     assert row["sm_clock_mhz_mean"] is None, "what was never read is unknown, not 0"
 
 
-@pytest.mark.parametrize("counter", COUNTERS)
+@pytest.mark.parametrize("counter", DELTAS)
 def test_a_counter_that_falls_started_again_from_zero(counter: str):
     values = [100, 103, 103, 5, 7]
     rows = frame([sample(i) | {counter: v} for i, v in enumerate(values)])
@@ -48,6 +48,21 @@ def test_the_delta_of_one_lone_sample_is_unknown_and_zero_stays_zero():
     assert still["pcie_replay_delta"] == 0.0
 
 
+def test_a_minute_in_which_a_counter_was_never_read_has_no_delta_and_the_next_one_has_it_all():
+    first = rollup(frame([sample(0, pcie_replay=10)]), NOTHING)
+    silent = rollup(frame([sample(60), sample(61)]), carry_of(first))
+    last = rollup(frame([sample(120, pcie_replay=14)]), carry_of(pl.concat([first, silent])))
+    assert silent["pcie_replay_delta"].to_list() == [None]
+    assert last["pcie_replay_delta"].to_list() == [4.0]
+
+
+def test_the_counters_of_one_gpu_never_reach_into_the_next():
+    carry = carry_of(rollup(frame([sample(0, gpu=1, pcie_replay=5)]), NOTHING))
+    rows = [sample(60 + i, gpu=gpu, pcie_replay=100 * gpu + 10 + i) for gpu in range(3) for i in (0, 1)]
+    deltas = rollup(frame(rows), carry).sort("gpu_index")["pcie_replay_delta"].to_list()
+    assert deltas == [1.0, 106.0, 1.0]
+
+
 def test_a_lost_gpu_is_counted_not_hidden():
     rows = frame(
         [
@@ -64,12 +79,23 @@ def test_the_columns_are_the_tables():
     out = rollup(frame([sample(0)]), NOTHING)
     assert out.schema == ROLLUPS
     assert rollup(frame([]), NOTHING).schema == ROLLUPS
-    for name in (
-        *(f"{g}_mean" for g in GAUGES),
-        *(f"{c}_delta" for c in COUNTERS),
-        *(f"{s}_last" for s in STATES),
-    ):
-        assert name in out.columns
+    kept = [f"{f.name}_{s}" for f in FIELDS for s in f.rollup]
+    assert set(kept) <= set(out.columns)
+    assert len(out.columns) == 11 + len(kept)
+
+
+def test_every_statistic_of_every_column_is_right_and_null_where_nothing_was_read():
+    spread = {"mean", "min", "max", "std"}
+    of_role = {"gauge": spread, "plane": spread, "counter": {"delta", "last"}, "state": {"last"}}
+    names = [f.name for f in FIELDS if f.rollup]
+    (row,) = rollup(frame([sample(i) | dict.fromkeys(names, 3 + 2 * i) for i in (0, 1)]), NOTHING).to_dicts()
+    (empty,) = rollup(frame([sample(0) | dict.fromkeys(names)]), NOTHING).to_dicts()
+    right = {"mean": 4, "min": 3, "max": 5, "std": 1, "delta": 2, "last": 5}
+    for field in FIELDS:
+        assert set(field.rollup) <= of_role.get(field.role, set()), field.name
+        for statistic in field.rollup:
+            assert row[f"{field.name}_{statistic}"] == right[statistic], (field.name, statistic)
+            assert empty[f"{field.name}_{statistic}"] is None, (field.name, statistic)
 
 
 _VALUES = st.lists(st.none() | st.integers(0, 1000), min_size=1, max_size=150)

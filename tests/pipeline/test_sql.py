@@ -26,8 +26,8 @@ from pipeline.tables import TABLES
 from tests.lake_fixture import Story, make_lake, uuid
 
 VIEWS = (
-    "fault_codes", "gpu_now", "gpu_minute", "gpu_day", "xid_events", "faults", "repeat_offenders", "risk_now",
-    "incidents_now", "actions_log",
+    "events_now", "fault_codes", "gpu_now", "gpu_minute", "gpu_day", "xid_events", "faults", "repeat_offenders",
+    "risk_now", "incidents_now", "actions_log",
 )  # fmt: skip
 
 
@@ -180,6 +180,24 @@ def test_a_burst_is_one_fault_and_a_gpu_that_fails_again_is_a_repeat_offender(tm
         repeats = desk.query("SELECT gpu_uuid, faults, days_between, slots, codes FROM repeat_offenders")
     assert faults.rows() == [(gpu, [48, 79], 3), (gpu, [79], 1), (uuid(0, 1), [149], 1)]
     assert repeats.rows() == [(gpu, 2, 4.0, 2, [48, 79])]
+
+
+def test_a_storm_is_one_row_with_its_last_count_and_a_replay_does_not_take_it_back(tmp_path: Path) -> None:
+    start, gpu = datetime(2026, 3, 1, tzinfo=UTC), uuid(0, 0)
+    last = start + timedelta(seconds=17)
+    told = [
+        _event(start, gpu, 45, fingerprint="storm", seq=1),
+        _event(start, gpu, 45, fingerprint="storm", seq=2, count=168_924, last_time=last),
+        _event(start, gpu, None, "gpu_lost", fingerprint="lost", seq=3),
+        _event(start, gpu, 79, fingerprint="lost", seq=4, text="fallen off the bus"),
+        _event(start, gpu, 45, fingerprint="storm", seq=5),
+    ]
+    Lake(tmp_path).append("events", pl.DataFrame(told, infer_schema_length=None))
+    with connect(Lake(tmp_path).files, tmp_path) as desk:
+        shown = desk.query("SELECT code, count, last_time FROM xid_events ORDER BY code")
+        faults = desk.query("SELECT first_kind, codes, events FROM faults")
+    assert shown.rows() == [(45, 168_924, last), (79, 1, None)]
+    assert faults.rows() == [("xid", [79], 1)]
 
 
 def test_an_incident_is_what_its_last_row_says(desk: Desk, story: Story) -> None:

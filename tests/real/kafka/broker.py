@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,8 +24,10 @@ def free_port() -> int:
 class Broker:
     """One broker that can be stopped and started again on the same port with the same data."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, security: Mapping[str, str] | None = None) -> None:
         self.directory = directory
+        self._security = dict(security or {})
+        self._listener = "SASL_SSL" if security else "PLAINTEXT"
         self.port = free_port()
         self._controller_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -52,10 +54,11 @@ class Broker:
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": f"{self._listener}://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": f"{self._listener}://127.0.0.1:{self.port}",
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": f"{self._listener}:{self._listener},CONTROLLER:PLAINTEXT",
+            "security.inter.broker.protocol": self._listener,
             "log.dirs": str(self.directory / "data"),
             "num.partitions": "4",
             "offsets.topic.num.partitions": "4",
@@ -64,7 +67,7 @@ class Broker:
             "transaction.state.log.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
             "auto.create.topics.enable": "true",
-        }
+        } | self._security
         self.directory.mkdir(parents=True, exist_ok=True)
         conf = self.directory / "server.properties"
         conf.write_text("".join(f"{k}={v}\n" for k, v in properties.items()))

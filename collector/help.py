@@ -1,0 +1,65 @@
+"""What each command teaches with --help."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COLLECT: Final = """Sample every GPU once a second through NVML, follow the kernel log for Xids, and queue both durably.
+
+With kafka.bootstrap_servers set the queue is shipped to Kafka; without it `foreshock ingest` on the same
+machine reads the queue itself. NVML runs in a child process: a hang costs one GPU its sample, no more.
+
+  foreshock collect --once --stdout       one row per GPU, to look at
+  foreshock collect                       the agent, until stopped"""
+
+INGEST: Final = """One worker of the ingest group. Start as many as there are partitions; they share nothing.
+
+Each minute of the stream becomes rollups, features and a risk per GPU, and everything lands once in the lake,
+also when a worker is killed at any moment."""
+
+WATCH: Final = """Turn risks and terminal Xids into one incident per GPU and one signed webhook per action.
+
+Starts in dry run (watch.dry_run = true): decisions are recorded and nothing is sent until you arm it."""
+
+BRIDGE: Final = """Receive signed webhooks and act: checkpoint the job, drain the node.
+
+  slurm       scontrol; drains carry our own reason, and nobody else's drain is ever touched
+  kubernetes  a taint of our own on the node
+  command     signal the processes of a pid directory, run a command of yours to drain
+
+Starts in dry run (bridge.dry_run = true). A process that does not handle the signal never gets it."""
+
+DEMO: Final = """Eight simulated GPUs, a real agent, worker, watcher and bridge, and a real training process.
+
+One GPU develops a synthetic fault; watch the risk rise, the checkpoint land and the GPU die. Needs no GPU, no
+broker and no root. Time runs faster than the clock, and the view says by how much.
+
+  foreshock demo --trace h100.csv         replay a recorded trace under the same fault"""
+
+SQL: Final = """Ask the lake. Views: `foreshock sql` lists them.
+
+  foreshock sql "SELECT node, gpu_index, risk FROM risk_now ORDER BY risk DESC LIMIT 5"
+  foreshock sql --json "SELECT * FROM incidents_now" """
+
+DASHBOARD: Final = (
+    """Serve the dashboard on dashboard.listen (default 127.0.0.1:8501). It only reads the lake."""
+)
+
+DOCTOR: Final = (
+    """Check NVML, kernel log, spool, Kafka, lake, schedulers and webhook. Exit 1 if something is broken."""
+)
+
+DECODE: Final = """Read kernel log lines in any wrapping (kmsg, dmesg, journald, syslog, container JSON); print one JSON
+object per line, `null` where the line is no NVIDIA event.
+
+  dmesg | foreshock xid decode | grep -v null"""
+
+EXPLAIN: Final = """What the code means, whether the GPU is gone, what NVIDIA says and what Foreshock does.
+
+  foreshock xid explain 79"""
+
+
+DIFF: Final = """Our action for each Xid beside NVIDIA's and those of eight public tools, and why we differ.
+
+  foreshock xid diff --differing
+  foreshock xid diff 63 94"""

@@ -1,0 +1,110 @@
+"""Where the agent's rows come from: NVML behind the watchdog, or an existing dcgm-exporter. One interface."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
+
+from collector.batch import Row
+from collector.clock import Clock
+from collector.config import CollectorConfig
+from collector.dcgm_scraper import Scraper
+from collector.events import EventDesk
+from collector.nvml import Identity
+from collector.nvml_inventory import Facts
+from collector.records import COLUMNS, READINGS
+from collector.watchdog import GpuRow, Watchdog
+
+_NO_READINGS: Final = (None,) * len(READINGS)
+_STATE: Final = COLUMNS.index("gpu_state")
+
+OnInventory = Callable[[Identity, Facts], None]
+
+
+class Polled(NamedTuple):
+    """One tick: a row per GPU ever seen, and how many GPUs are in which state."""
+
+    rows: list[Row]
+    states: Counter[str]
+
+
+class Source(Protocol):
+    """What the agent asks once per tick."""
+
+    @property
+    def restarts(self) -> int:
+        """How often the driver's process had to be started again."""
+
+    def poll(self) -> Polled:
+        """One tick. Raises NvmlUnavailableError when there is nothing to ask."""
+
+    def identities(self) -> Iterable[Identity]:
+        """Every GPU seen so far."""
+
+    def close(self) -> None: ...
+
+
+class NvmlSource:
+    """The GPUs of this node, through NVML."""
+
+    def __init__(
+        self, config: CollectorConfig, clock: Clock, desk: EventDesk, on_inventory: OnInventory
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._watchdog = Watchdog(
+            library=config.nvml_library, deadline_s=config.deadline_s, retry_s=config.hang_retry_s,
+            retry_max_s=config.hang_retry_max_s, now_s=clock.time_s, notify=desk.happening,
+            on_xid=desk.nvml_xid, on_inventory=on_inventory,
+        )  # fmt: skip
+
+    @property
+    def restarts(self) -> int:
+        return self._watchdog.restarts
+
+    def poll(self) -> Polled:
+        time_us = round(self._clock.time_s() * 1e6)
+        polled = self._watchdog.tick()
+        return Polled([self._row(time_us, r) for r in polled], Counter(r.state for r in polled))
+
+    def _row(self, time_us: int, gpu: GpuRow) -> Row:
+        who = gpu.identity
+        return (
+            time_us, self._config.node, who.uuid, who.index, who.pci_bdf, self._config.synthetic, gpu.state,
+            gpu.nvml_return, gpu.latency_us, gpu.gap_s, *(_NO_READINGS if gpu.values is None else gpu.values),
+        )  # fmt: skip
+
+    def identities(self) -> Iterable[Identity]:
+        return self._watchdog.identities()
+
+    def close(self) -> None:
+        self._watchdog.close()
+
+
+class DcgmSource:
+    """The GPUs that a dcgm-exporter (or a Prometheus federation) tells of."""
+
+    restarts = 0
+
+    def __init__(self, config: CollectorConfig, clock: Clock, desk: EventDesk) -> None:
+        self._desk = desk
+        self._scraper = Scraper(
+            config.dcgm_url, node="" if config.dcgm_node_from_label else config.node, now_s=clock.time_s,
+            cafile=config.dcgm_cafile, authorization_file=config.dcgm_authorization_file,
+            synthetic=config.synthetic,
+        )  # fmt: skip
+
+    def poll(self) -> Polled:
+        tick = self._scraper.tick()
+        for event in tick.events:
+            self._desk.offer(event)
+        return Polled(tick.rows, Counter(str(row[_STATE]) for row in tick.rows))
+
+    def identities(self) -> Iterable[Identity]:
+        for gpu in self._scraper.gpus():
+            if gpu.index is not None and gpu.pci_bdf is not None:
+                yield Identity(gpu.index, gpu.uuid, gpu.pci_bdf, gpu.model, None)
+
+    def close(self) -> None:
+        """Nothing is held between two scrapes."""
