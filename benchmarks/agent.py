@@ -37,7 +37,8 @@ def start(directory: Path, gpus: int) -> subprocess.Popen[bytes]:
     os.mkfifo(directory / "kmsg")  # it wakes its reader as /dev/kmsg does; a plain file must be polled
     config = directory / "foreshock.toml"
     config.write_text(
-        f'[collector]\nnode = "bench"\nsynthetic = true\nlisten = ""\nnvml_library = "{build()}"\nkmsg = "{directory}/kmsg"\n'
+        f'[collector]\nnode = "bench"\nsynthetic = true\nlisten = "127.0.0.1:0"\n'
+        f'nvml_library = "{build()}"\nkmsg = "{directory}/kmsg"\n'
         f'[spool]\npath = "{directory}/spool.db"\n'
     )
     env = os.environ | {

@@ -18,10 +18,9 @@ from collector.batch import Row, encode
 from collector.clock import Clock
 from collector.config import CollectorConfig
 from collector.events import EventDesk
+from collector.identity import Facts, Identity
 from collector.journal import Journal
 from collector.notify import Notifier
-from collector.nvml import Identity
-from collector.nvml_inventory import Facts
 from collector.records import TOPIC_INVENTORY, TOPIC_TELEMETRY, Inventory
 from collector.source import DcgmSource, NvmlSource, Source
 from collector.spool import Spool

@@ -19,7 +19,7 @@ from collector import kmsg, xid
 from collector.clock import Clock
 from collector.config import CollectorConfig
 from collector.fold import Fold, line_fingerprint
-from collector.nvml import Identity
+from collector.identity import Identity
 from collector.records import TOPIC_EVENTS, Event, EventKind, EventSource
 from collector.spool import Spool
 

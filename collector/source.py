@@ -9,10 +9,8 @@ from typing import Final, NamedTuple, Protocol
 from collector.batch import Row
 from collector.clock import Clock
 from collector.config import CollectorConfig
-from collector.dcgm_scraper import Scraper
 from collector.events import EventDesk
-from collector.nvml import Identity
-from collector.nvml_inventory import Facts
+from collector.identity import Facts, Identity
 from collector.records import COLUMNS, READINGS
 from collector.watchdog import GpuRow, Watchdog
 
@@ -88,6 +86,8 @@ class DcgmSource:
     restarts = 0
 
     def __init__(self, config: CollectorConfig, clock: Clock, desk: EventDesk) -> None:
+        from collector.dcgm_scraper import Scraper  # the parser it needs is for those who need it
+
         self._desk = desk
         self._scraper = Scraper(
             config.dcgm_url, node="" if config.dcgm_node_from_label else config.node, now_s=clock.time_s,

@@ -30,37 +30,79 @@ class Rejected(NamedTuple):
 
 
 def telemetry(records: Sequence[Record]) -> tuple[pl.DataFrame, list[Rejected]]:
-    """Telemetry records -> rows in the lake's schema. Unknown columns of a newer agent are left out."""
-    frames: list[pl.DataFrame] = []
+    """Telemetry records -> rows in the lake's schema. Unknown columns of a newer agent are left out.
+
+    Records of one schema (one agent version) are cast together: with 150 columns, casting is the cost.
+    """
+    groups: dict[tuple[tuple[str, pl.DataType], ...], list[tuple[int, pl.DataFrame]]] = {}
     rejected: list[Rejected] = []
     for index, record in enumerate(records):
         try:
-            frames.append(_batch(record).with_columns(pl.lit(index, dtype=pl.Int64).alias(RECORD)))
+            rows = _read(record)
         except InvalidRecordError as e:
             rejected.append(Rejected(record, str(e)))
-    return (pl.concat(frames) if frames else _empty(TELEMETRY)), rejected
+        else:
+            groups.setdefault(tuple(rows.schema.items()), []).append((index, rows))
+    frames: list[pl.DataFrame] = []
+    for group in groups.values():
+        try:
+            frames.append(_conform(group, records))
+        except pl.exceptions.PolarsError:
+            frames += _one_by_one(group, records, rejected)
+    return (pl.concat(frames).sort(RECORD, maintain_order=True) if frames else _empty(TELEMETRY)), rejected
 
 
-def _batch(record: Record) -> pl.DataFrame:
+def _one_by_one(
+    group: Sequence[tuple[int, pl.DataFrame]], records: Sequence[Record], rejected: list[Rejected]
+) -> list[pl.DataFrame]:
+    """One record's values cannot be cast: find it, so that it takes no other with it."""
+    frames: list[pl.DataFrame] = []
+    for index, rows in group:
+        try:
+            frames.append(_conform([(index, rows)], records))
+        except pl.exceptions.PolarsError as e:
+            rejected.append(Rejected(records[index], f"values of another type than the column's: {e}"))
+    return frames
+
+
+def _read(record: Record) -> pl.DataFrame:
     try:
         rows = pl.read_ipc_stream(io.BytesIO(record.value))
-        if rows.is_empty():
-            # A stream cut after its schema reads as no rows at all: that is a loss, and must not pass for none.
-            raise InvalidRecordError("telemetry without rows: cut short?")
-        rows = rows.with_columns(stream=pl.lit(record.stream), seq=pl.lit(record.seq, dtype=pl.Int64))
-        return rows.select(_column(rows, name, kind) for name, kind in TELEMETRY.items())
-    except InvalidRecordError:
-        raise
     except (pl.exceptions.PolarsError, OSError, ValueError, pl.exceptions.PanicException) as e:
         raise InvalidRecordError(f"not an Arrow IPC stream of telemetry: {e}") from e
+    if rows.is_empty():
+        # A stream cut after its schema reads as no rows at all: that is a loss, and must not pass for none.
+        raise InvalidRecordError("telemetry without rows: cut short?")
+    missing = [name for name in _REQUIRED if name not in rows.columns or rows[name].null_count()]
+    if missing:
+        raise InvalidRecordError(f"telemetry without {', '.join(missing)}")
+    return rows
 
 
-def _column(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
-    if name in rows.columns:
-        return pl.col(name).cast(kind)
-    if name in _REQUIRED:
-        raise InvalidRecordError(f"telemetry without the column {name}")
-    return pl.lit(None, dtype=kind).alias(name)
+def _conform(group: Sequence[tuple[int, pl.DataFrame]], records: Sequence[Record]) -> pl.DataFrame:
+    """Frames of one schema -> rows of TELEMETRY and RECORD."""
+    indices = [index for index, _ in group]
+    lengths = [rows.height for _, rows in group]
+    origin = pl.DataFrame(
+        {
+            "stream": [records[i].stream for i in indices],
+            "seq": [records[i].seq for i in indices],
+            RECORD: indices,
+        },
+        schema={"stream": pl.String(), "seq": pl.Int64(), RECORD: pl.Int64()},
+    )
+    spread = origin.select(pl.all().repeat_by(pl.Series(lengths)).explode(empty_as_null=False))
+    joined = pl.concat([rows for _, rows in group], rechunk=True)
+    have = set(joined.columns)
+    return pl.concat([joined.drop("stream", "seq", RECORD, strict=False), spread], how="horizontal").select(
+        *(
+            pl.col(name).cast(kind)
+            if name in have or name in ("stream", "seq")
+            else pl.lit(None, dtype=kind).alias(name)
+            for name, kind in TELEMETRY.items()
+        ),
+        RECORD,
+    )
 
 
 def events(records: Sequence[Record]) -> tuple[pl.DataFrame, list[Rejected]]:

@@ -108,6 +108,7 @@ def test_a_failing_gpu_becomes_a_checkpoint_on_disk_and_a_drained_node(
     eventually(lambda: not rows(lake, "incidents", change="failed").is_empty(), 20)
     assert lake.read("incidents")["incident_id"].n_unique() == 1
     eventually(lambda: not rows(lake, "actions", action="drain_now", state="acknowledged").is_empty(), 20)
+    eventually(lambda: rows(lake, "actions", state="delivered").height >= 3, 20)
     delivered = rows(lake, "actions", state="delivered")
     assert sorted(delivered["action"]) == ["checkpoint", "drain", "drain_now"], "each action once"
     eventually(lambda: rows(lake, "events", kind="xid").height >= 2, 20)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,8 +23,6 @@ def test_good_records_are_rows_and_bad_ones_have_a_reason():
 
 
 def test_an_older_or_newer_agent_is_understood():
-    import io
-
     older = pl.DataFrame({"time": [1], "node": ["n1"], "gpu_uuid": ["G"], "power_w": [3]}).with_columns(
         pl.col("time").cast(TELEMETRY["time"])
     )
@@ -37,12 +37,23 @@ def test_an_older_or_newer_agent_is_understood():
 
 
 def test_telemetry_without_its_identity_is_rejected():
-    import io
-
     sink = io.BytesIO()
     pl.DataFrame({"time": [1]}).write_ipc_stream(sink)
     _, rejected = decode.telemetry([Record(TOPIC_TELEMETRY, 0, 0, "n1", sink.getvalue())])
     assert "node" in rejected[0].reason
+
+
+def test_one_record_with_impossible_values_takes_no_other_with_it():
+    def record(offset: int, power: str) -> Record:
+        sink = io.BytesIO()
+        rows = pl.DataFrame({"time": [1], "node": ["n1"], "gpu_uuid": ["G"], "power_w": [power]})
+        rows.with_columns(pl.col("time").cast(TELEMETRY["time"])).write_ipc_stream(sink)
+        return Record(TOPIC_TELEMETRY, 0, offset, "n1", sink.getvalue())
+
+    rows, rejected = decode.telemetry([record(0, "300"), record(1, "lots"), record(2, "310")])
+    assert rows["power_w"].to_list() == [300.0, 310.0]
+    assert rows[decode.RECORD].to_list() == [0, 2]
+    assert [r.record.offset for r in rejected] == [1]
 
 
 def test_events_keep_their_microseconds():
