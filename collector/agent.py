@@ -59,12 +59,15 @@ class Agent:
         self._tick_s = 0.0
         self._samples = 0
         self._refused = 0
-        self._events = EventDesk(config, spool, clock, self._identities)
+        self._events = EventDesk(config, spool, clock, self._identities, self._job)
         self._source: Source = (
             DcgmSource(config, clock, self._events)
             if config.dcgm_url
             else NvmlSource(config, clock, self._events, self._met)
         )
+
+    def _job(self, gpu_uuid: str | None) -> str | None:
+        return self._source.job(gpu_uuid)
 
     def _identities(self) -> Iterable[Identity]:
         return self._source.identities()
@@ -104,6 +107,7 @@ class Agent:
     def start(self, stop: threading.Event) -> None:
         """Begin to follow the kernel log, until `stop`."""
         self._events.start(stop)
+        self._source.start(stop)
 
     def close(self) -> None:
         """Save what is in memory and end the NVML process. `stop` must be set if the agent was started."""

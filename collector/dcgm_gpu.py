@@ -67,6 +67,7 @@ def row(gpu: Gpu, now_s: float, state: GpuState, *, gap_s: float | None, synthet
     known: dict[str, object] = {
         "time": round(time_s * 1e6), "node": gpu.node, "gpu_uuid": gpu.uuid, "gpu_index": gpu.index,
         "pci_bdf": gpu.pci_bdf, "synthetic": synthetic, "gpu_state": state, "gap_s": gap_s,
+        "job": ",".join(dict.fromkeys(label for j in gpu.jobs.values() if (label := j.label))) or None,
     }  # fmt: skip
     known.update(gpu.values)
     return tuple(known.get(column) for column in COLUMNS)

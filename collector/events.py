@@ -37,7 +37,7 @@ Facts = Mapping[str, str | int]
 
 
 class EventDesk:
-    """Turns what is seen into events in `spool`. `identities` gives the GPUs known so far."""
+    """Turns what is seen into events in `spool`. `identities` gives the GPUs known so far, `job` who holds one."""
 
     def __init__(
         self,
@@ -45,11 +45,13 @@ class EventDesk:
         spool: Spool,
         clock: Clock,
         identities: Callable[[], Iterable[Identity]],
+        job: Callable[[str | None], str | None],
     ) -> None:
         self._config = config
         self._spool = spool
         self._clock = clock
         self._identities = identities
+        self._job = job
         self._fold = Fold(config.fold_s)
         self._lock = threading.Lock()
         self._held: deque[tuple[float, Event]] = deque()
@@ -181,7 +183,8 @@ class EventDesk:
             fingerprint=name, kind=found.kind, source="kmsg", node=self._config.node,
             time=self._clock.time_s() if line.time_s is None else line.time_s,
             gpu_uuid=gpu.uuid if gpu else None, gpu_index=gpu.index if gpu else None,
-            pci_bdf=found.pci_bdf, code=found.code, pid=found.pid, process=found.process, text=found.text,
+            job=self._job(gpu.uuid if gpu else None), pci_bdf=found.pci_bdf, code=found.code,
+            pid=found.pid, process=found.process, text=found.text,
             root_code=found.root_code, recovery_action=found.recovery_action,
             synthetic=self._config.synthetic,
         )  # fmt: skip
@@ -202,7 +205,8 @@ class EventDesk:
         return Event(
             fingerprint="", time=self._clock.time_s(), node=self._config.node, kind=kind, source=source,
             gpu_uuid=gpu.uuid if gpu else None, gpu_index=gpu.index if gpu else None,
-            pci_bdf=gpu.pci_bdf if gpu else None, code=code, text=text, synthetic=self._config.synthetic,
+            job=self._job(gpu.uuid if gpu else None), pci_bdf=gpu.pci_bdf if gpu else None,
+            code=code, text=text, synthetic=self._config.synthetic,
         )  # fmt: skip
 
     def offer(self, event: Event, facts: Facts | None = None, *, detail: bool = False) -> None:

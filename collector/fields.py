@@ -84,6 +84,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("gpu_index", "int64", "identity", "", "nvmlDeviceGetIndex", "NVML index on the node (context, not identity)"),
     Field("pci_bdf", "utf8", "identity", "", "nvmlDeviceGetPciInfo_v3", "PCI address dddd:bb:dd: the slot"),
     Field("synthetic", "bool", "identity", "", "collector.synthetic", "true where the values were simulated"),
+    Field("job", "utf8", "identity", "", "collector/jobs.py", "job that holds the GPU: Slurm job id or namespace/pod; null where none is known"),
     Field("gpu_state", "utf8", "plane", "", "watchdog", "ok, lost, hung, missing, error or unread"),
     Field("nvml_return", "int64", "plane", "nvmlReturn_t", "every call", "first failing return code of the tick; 0 is success; null when a call never returned"),
     Field("nvml_latency_us", "int64", "plane", "us", "watchdog", "time inside NVML for this GPU's readings of every tick; the slower readings are not in it, so that it compares from tick to tick", 1, _FULL),

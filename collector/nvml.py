@@ -88,6 +88,15 @@ def known(value: int) -> int | None:
     return None if value == _BLANK_32 or value > _INT64_MAX else value
 
 
+def compute_processes(h: Any) -> list[tuple[int, int | None]]:
+    """(pid, MIG GPU instance or None) of every process with a compute context. Empty where it cannot be told."""
+    try:
+        found = nv.nvmlDeviceGetComputeRunningProcesses_v3(h)
+    except nv.NVMLError:
+        return []
+    return [(int(p.pid), known(p.gpuInstanceId)) for p in found]
+
+
 def device_count() -> int:
     """How many GPUs the driver sees. Raises pynvml.NVMLError."""
     return int(nv.nvmlDeviceGetCount())

@@ -1,7 +1,8 @@
 """The process that calls NVML, so that a call which never returns can be killed.
 
 It answers requests on stdin with frames on stdout: `identity` when it meets a GPU, `row` for each GPU in the order
-asked, `inventory` for each one asked for, `done`; and `xid` whenever the driver's event set has one.
+asked, `processes` now and then, `inventory` for each one asked for, `done`;
+and `xid` whenever the driver's event set has one.
 `python -m collector.nvml_child [LIBRARY]`.
 """
 
@@ -11,8 +12,8 @@ import ctypes
 import sys
 import threading
 import time
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pynvml as nv
 
@@ -23,11 +24,14 @@ from collector.identity import Facts
 from collector.nvml_reader import Reader
 
 _EVENT_WAIT_MS = 500
+_PROCESSES_EVERY_S = 10.0
 
 
-class _Gpu(NamedTuple):
+@dataclass(slots=True)
+class _Gpu:
     handle: Any
     reader: Reader
+    processes_at_s: float = float("-inf")
 
 
 class _Child:
@@ -44,6 +48,7 @@ class _Child:
     def tick(self, order: list[int], inventory: list[int]) -> None:
         for index in order:
             self._out.write(self._row(index))
+            self._tell_processes(index)
         for index in inventory:
             self._out.write({"kind": "inventory", "index": index, "facts": self._facts(index)})
         self._out.write({"kind": "done", "count": _count()})
@@ -60,6 +65,12 @@ class _Child:
         if code == nvml.LOST:
             self._drop(index)  # asked for its handle again: what answers there next may be another card
         return {"kind": "row", "index": index, "values": values, "code": code, "latency_us": latency_us}
+
+    def _tell_processes(self, index: int) -> None:
+        gpu = self._gpus.get(index)
+        if gpu is not None and time.monotonic() >= gpu.processes_at_s:
+            gpu.processes_at_s = time.monotonic() + _PROCESSES_EVERY_S
+            self._out.write({"kind": "processes", "index": index, "pids": nvml.compute_processes(gpu.handle)})
 
     def _facts(self, index: int) -> Facts | None:
         try:

@@ -23,6 +23,8 @@ class Gpu:
     retry_at_s: float = 0.0
     pause_s: float = 0.0
     facts: Facts | None = None
+    processes: tuple[tuple[int, int | None], ...] = ()
+    """(pid, MIG instance or None) with a compute context, as last told."""
     inventory_at_s: float = float("-inf")
     """When its inventory is due."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
@@ -11,6 +12,7 @@ from collector.clock import Clock
 from collector.config import CollectorConfig
 from collector.events import EventDesk
 from collector.identity import Facts, Identity
+from collector.job_watch import JobWatch
 from collector.records import COLUMNS, READINGS
 from collector.watchdog import GpuRow, Watchdog
 
@@ -37,8 +39,14 @@ class Source(Protocol):
     def poll(self) -> Polled:
         """One tick. Raises NvmlUnavailableError when there is nothing to ask."""
 
+    def start(self, stop: threading.Event) -> None:
+        """Begin what runs beside the ticks, until `stop`."""
+
     def identities(self) -> Iterable[Identity]:
         """Every GPU seen so far."""
+
+    def job(self, gpu_uuid: str | None) -> str | None:
+        """The job that holds a GPU, as far as is known now."""
 
     def close(self) -> None: ...
 
@@ -56,6 +64,7 @@ class NvmlSource:
             retry_max_s=config.hang_retry_max_s, now_s=clock.time_s, notify=desk.happening,
             on_xid=desk.nvml_xid, on_inventory=on_inventory,
         )  # fmt: skip
+        self._jobs = JobWatch(config, clock, self._watchdog.holders)
 
     @property
     def restarts(self) -> int:
@@ -69,12 +78,19 @@ class NvmlSource:
     def _row(self, time_us: int, gpu: GpuRow) -> Row:
         who = gpu.identity
         return (
-            time_us, self._config.node, who.uuid, who.index, who.pci_bdf, self._config.synthetic, gpu.state,
-            gpu.nvml_return, gpu.latency_us, gpu.gap_s, *(_NO_READINGS if gpu.values is None else gpu.values),
+            time_us, self._config.node, who.uuid, who.index, who.pci_bdf, self._config.synthetic,
+            self._jobs.label(who.uuid), gpu.state, gpu.nvml_return, gpu.latency_us, gpu.gap_s,
+            *(_NO_READINGS if gpu.values is None else gpu.values),
         )  # fmt: skip
 
     def identities(self) -> Iterable[Identity]:
         return self._watchdog.identities()
+
+    def start(self, stop: threading.Event) -> None:
+        self._jobs.start(stop)
+
+    def job(self, gpu_uuid: str | None) -> str | None:
+        return self._jobs.label(gpu_uuid)
 
     def close(self) -> None:
         self._watchdog.close()
@@ -89,6 +105,7 @@ class DcgmSource:
         from collector.dcgm_scraper import Scraper  # the parser it needs is for those who need it
 
         self._desk = desk
+        self._labels: dict[str, str] = {}
         self._scraper = Scraper(
             config.dcgm_url, node="" if config.dcgm_node_from_label else config.node, now_s=clock.time_s,
             cafile=config.dcgm_cafile, authorization_file=config.dcgm_authorization_file,
@@ -97,9 +114,22 @@ class DcgmSource:
 
     def poll(self) -> Polled:
         tick = self._scraper.tick()
+        self._labels = {
+            gpu.uuid: label
+            for gpu in self._scraper.gpus()
+            for job in gpu.jobs.values()
+            if (label := job.label)
+        }
         for event in tick.events:
             self._desk.offer(event)
         return Polled(tick.rows, Counter(str(row[_STATE]) for row in tick.rows))
+
+    def start(self, stop: threading.Event) -> None:
+        """A scrape is part of the tick: nothing runs beside it."""
+
+    def job(self, gpu_uuid: str | None) -> str | None:
+        """As the exporter's labels say."""
+        return self._labels.get(gpu_uuid or "")
 
     def identities(self) -> Iterable[Identity]:
         for gpu in self._scraper.gpus():

@@ -77,6 +77,7 @@ class Spool:
             self._db.execute("PRAGMA journal_mode=WAL")
             # A node that loses a GPU often loses its power or its kernel next: every commit reaches the disk.
             self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA cache_size=-256")  # KiB: records are written once and read once
             self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as e:
             raise ForeshockError(
@@ -110,7 +111,7 @@ class Spool:
 
     def _append(self, topic: str, key: str, value: bytes, rows: int, facts: Mapping[str, str | int]) -> int:
         packed = len(value) >= _PACK_FROM_BYTES
-        stored = zstandard.compress(value, 3) if packed else value
+        stored = zstandard.compress(value, 1) if packed else value
         with self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
             if topic == TOPIC_TELEMETRY:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
 from collector.identity import LOST, Facts, Identity
+from collector.job import Holder
 from collector.nvml_process import NvmlProcess
 from collector.records import GpuState
 from collector.roster import Gpu, Roster
@@ -122,12 +123,19 @@ class Watchdog:
             elif kind == "row":
                 remaining.remove(message["index"])
                 self._accept(message, rows, now_s)
+            elif kind == "processes":
+                self._note_processes(message)
             elif kind == "inventory":
                 wanted.remove(message["index"])
                 self._take_stock(message, now_s)
             elif kind == "done":
                 self._recount(message["count"])
                 return []
+
+    def _note_processes(self, message: dict[str, Any]) -> None:
+        gpu = self._roster.at(message["index"])
+        if gpu is not None:
+            gpu.processes = tuple((int(pid), instance) for pid, instance in message["pids"])
 
     def _accept(self, message: dict[str, Any], rows: dict[str, GpuRow], now_s: float) -> None:
         gpu = self._roster.at(message["index"])
@@ -239,6 +247,10 @@ class Watchdog:
             self._child = None
             self.restarts += 1
 
+    def holders(self) -> list[Holder]:
+        """Every GPU and MIG instance with the processes on it: what `collector.jobs` asks about."""
+        return [holder for gpu in self._roster for holder in _holders(gpu)]
+
     def identities(self) -> list[Identity]:
         """Every GPU seen so far."""
         return [gpu.identity for gpu in self._roster]
@@ -247,3 +259,19 @@ class Watchdog:
         if self._child is not None:
             self._child.kill()
             self._child = None
+
+
+def _holders(gpu: Gpu) -> list[Holder]:
+    who, facts = gpu.identity, gpu.facts or {}
+    minor = facts.get("minor")
+    instances = {instance for _, instance in gpu.processes} | {None}
+    return [
+        Holder(
+            who.uuid,
+            who.index,
+            minor if isinstance(minor, int) else None,
+            tuple(pid for pid, on in gpu.processes if on == instance),
+            instance,
+        )
+        for instance in sorted(instances, key=lambda i: -1 if i is None else i)
+    ]

@@ -28,6 +28,7 @@ def rollup(samples: pl.DataFrame, carry: pl.DataFrame) -> pl.DataFrame:
         pl.col("gpu_index").last(),
         pl.col("pci_bdf").last(),
         pl.col("synthetic").any(),
+        pl.col("job").drop_nulls().last(),
         pl.len().cast(pl.Int64).alias("samples"),
         (pl.col("gpu_state") == "ok").sum().cast(pl.Int64).alias("good_samples"),
         pl.col("gpu_state").last(),

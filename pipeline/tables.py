@@ -43,7 +43,7 @@ LASTS: Final = tuple(f for f in FIELDS if "last" in f.rollup)
 
 ROLLUPS: Final = pl.Schema(
     {"minute": TIME, "node": pl.String(), "gpu_uuid": pl.String(), "gpu_index": pl.Int64(),
-     "pci_bdf": pl.String(), "synthetic": pl.Boolean(), "samples": pl.Int64(), "good_samples": pl.Int64(),
+     "pci_bdf": pl.String(), "synthetic": pl.Boolean(), "job": pl.String(), "samples": pl.Int64(), "good_samples": pl.Int64(),
      "gpu_state": pl.String(), "nvml_errors": pl.Int64(), "gap_max_s": pl.Float64()}
     | {f"{name}_{s}": pl.Float64() for name, kept in STATISTICS.items() for s in kept}
     | {f"{c}_delta": pl.Float64() for c in DELTAS}

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import polars as pl
+import pytest
 
+from collector import job_watch
 from collector.agent import Agent
 from collector.clock import SystemClock
-from collector.records import TOPIC_EVENTS, TOPIC_TELEMETRY, Event
+from collector.config import CollectorConfig
+from collector.records import TOPIC_EVENTS, TOPIC_INVENTORY, TOPIC_TELEMETRY, Event, Inventory
 from collector.spool import Spool
 from pipeline import decode
 from pipeline.stream import Record
@@ -113,3 +120,71 @@ def test_what_is_in_memory_is_flushed_at_the_end(node: Node, tmp_path: Path):
     decoded, _ = decode.telemetry([Record(record.topic, 0, record.seq, record.key, record.value)])
     assert decoded.height == len(rows) == 8
     assert decoded["synthetic"].all()
+
+
+def test_rows_and_events_name_the_job_that_holds_the_gpu(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(job_watch, "EVERY_S", 0.05)
+    env = {"SLURM_JOB_ID": "4242", "SLURM_PROCID": "3", "PATH": os.environ["PATH"]}
+    trainer = subprocess.Popen(["sleep", "60"], env=env)
+    try:
+        node.set(5, pids=str(trainer.pid), compute_processes=1)
+        with running(node, tmp_path) as spool:
+            eventually(lambda: "4242" in set(telemetry_of(spool)["job"].drop_nulls()))
+            node.kernel(_OFF_THE_BUS)
+            (found,) = eventually(lambda: events(spool))
+            rows = telemetry_of(spool)
+    finally:
+        trainer.kill()
+        trainer.wait()
+    assert (found.code, found.job) == (79, "4242")
+    last = rows.filter(rows["time"] == rows["time"].max()).sort("gpu_index")
+    assert last["job"].to_list() == [None] * 5 + ["4242"] + [None] * 2
+
+
+def telemetry_of(spool: Spool) -> pl.DataFrame:
+    records = [Record(r.topic, 0, r.seq, r.key, r.value) for r in spool.read([TOPIC_TELEMETRY], 0, 10_000)]
+    return decode.telemetry(records)[0]
+
+
+def test_who_the_gpus_are_is_told_once(node: Node, tmp_path: Path):
+    with running(node, tmp_path) as spool:
+        records = eventually(lambda: len(r := spool.read([TOPIC_INVENTORY], 0, 100)) >= 8 and r)
+        eventually(lambda: len(spool.read([TOPIC_TELEMETRY], 0, 100)) > 5)
+        assert len(spool.read([TOPIC_INVENTORY], 0, 100)) == 8
+    known = [msgspec.json.decode(r.value, type=Inventory) for r in records]
+    assert sorted(str(k.gpu_uuid) for k in known) == sorted(str(v["uuid"]) for v in node.values.values())
+    assert all(k.serial and k.vbios_version and k.driver_version and k.synthetic for k in known)
+
+
+def test_a_dcgm_exporter_feeds_the_same_rows(tmp_path: Path, shared_data: Path):
+    file = shared_data / "dcgm_metrics" / "real_issue_dcgm_exporter_250_v100_hpc.prom"
+    with serving(file.read_bytes()) as url:
+        spool = Spool(tmp_path / "spool.db", 100)
+        config = CollectorConfig(node="n1", dcgm_url=url, kmsg="")
+        agent = Agent(config, spool, SystemClock(), tmp_path / "journal")
+        agent.tick()
+        agent.close()
+    rows = telemetry_of(spool)
+    assert rows.height > 0
+    assert rows["gpu_state"].unique().to_list() == ["ok"]
+    assert rows["temperature_c"].drop_nulls().is_between(10, 110).all()
+
+
+@contextmanager
+def serving(body: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+        server.shutdown()
+        thread.join()

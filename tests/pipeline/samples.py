@@ -21,7 +21,7 @@ def sample(second: float, gpu: int = 0, node: str = "n1", **values: Any) -> dict
     """One row `second` seconds after START; unnamed readings are null."""
     named = {
         "time": round((START_S + second) * 1e6), "node": node, "gpu_uuid": f"GPU-{node}-{gpu}", "gpu_index": gpu,
-        "pci_bdf": f"0000:{gpu:02x}:00", "synthetic": True, "gpu_state": "ok", "nvml_return": 0,
+        "pci_bdf": f"0000:{gpu:02x}:00", "synthetic": True, "job": "7", "gpu_state": "ok", "nvml_return": 0,
         "nvml_latency_us": 500, "gap_s": 1.0,
     }  # fmt: skip
     return {f.name: (named | values).get(f.name) for f in FIELDS}

@@ -81,7 +81,7 @@ def test_the_columns_are_the_tables():
     assert rollup(frame([]), NOTHING).schema == ROLLUPS
     kept = [f"{f.name}_{s}" for f in FIELDS for s in f.rollup]
     assert set(kept) <= set(out.columns)
-    assert len(out.columns) == 11 + len(kept)
+    assert len(out.columns) == 12 + len(kept)
 
 
 def test_every_statistic_of_every_column_is_right_and_null_where_nothing_was_read():
