@@ -1,6 +1,6 @@
 """What the node agent costs: CPU and resident memory for 8 GPUs at 1 Hz, the driver's own time apart.
 
-    python benchmarks/agent.py [--seconds 60] [--gpus 8] [--json]
+    python benchmarks/agent.py [--seconds 120] [--gpus 8] [--json]
 
 It starts `foreshock collect` over the driver double and reads /proc. The double answers at once, so what is
 measured is the agent and pynvml; the time spent inside NVML calls is reported by the agent itself and taken
@@ -103,7 +103,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=60.0, help="measure for this long after a warm-up")
+    parser.add_argument("--seconds", type=float, default=120.0, help="measure for this long after a warm-up")
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--json", action="store_true", help="only the JSON line")
     args = parser.parse_args()

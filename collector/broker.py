@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from collector.config import KafkaConfig
 from collector.errors import ConfigError, ForeshockError
+
+log = logging.getLogger(__name__)
 
 
 def _connection(config: KafkaConfig) -> dict[str, Any]:
@@ -58,19 +60,36 @@ def producer(config: KafkaConfig) -> Any:
     )
 
 
-def consumer(config: KafkaConfig, group: str, topics: Sequence[str]) -> Any:
-    """A KafkaConsumer of `group` on `topics`; offsets are committed by the caller, after its own writes."""
-    from kafka import KafkaConsumer
+def consumer(
+    config: KafkaConfig,
+    group: str,
+    topics: Sequence[str],
+    *,
+    revoked: Callable[[], None] = lambda: None,
+    assigned: Callable[[], None] = lambda: None,
+) -> Any:
+    """A KafkaConsumer of `group` on `topics`; offsets are committed by the caller, after its own writes.
 
-    return _open(
+    `revoked` and `assigned` are called, within a poll, when the group deals out its partitions anew.
+    """
+    from kafka import ConsumerRebalanceListener, KafkaConsumer
+
+    class Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+        def on_partitions_revoked(self, revoked_: object) -> None:
+            revoked()
+
+        def on_partitions_assigned(self, assigned_: object) -> None:
+            assigned()
+
+    ensure_topics(config, topics)
+    made = _open(
         config,
         lambda settings: KafkaConsumer(
-            *topics,
             **settings,
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            max_poll_records=2000,
+            max_poll_records=500,
             # A worker that was killed keeps its partitions for one session: minutes of risk wait that long.
             session_timeout_ms=10_000,
             heartbeat_interval_ms=3_000,
@@ -78,6 +97,31 @@ def consumer(config: KafkaConfig, group: str, topics: Sequence[str]) -> Any:
             client_id="foreshock",
         ),
     )
+    made.subscribe(topics, listener=Listener())
+    return made
+
+
+def ensure_topics(config: KafkaConfig, topics: Sequence[str]) -> None:
+    """Create the topics that are missing. A broker that does not allow it keeps what it has.
+
+    A group that joins before its topics exist is given nothing, and must rebalance again when they appear.
+    """
+    from kafka.admin import KafkaAdminClient, NewTopic
+    from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+    admin = _open(config, lambda settings: KafkaAdminClient(**settings, client_id="foreshock"))
+    try:
+        for topic in sorted(set(topics) - set(admin.list_topics())):
+            try:
+                admin.create_topics(
+                    [NewTopic(topic, config.partitions, config.replication_factor)], wait_for_metadata=True
+                )
+            except TopicAlreadyExistsError:
+                continue  # another worker was faster
+    except KafkaError as e:
+        log.warning("kafka: topics could not be created (%s); they must exist already", type(e).__name__)
+    finally:
+        admin.close()
 
 
 def _open(config: KafkaConfig, make: Any) -> Any:

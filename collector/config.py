@@ -84,6 +84,9 @@ class KafkaConfig:
     sasl_username: str = ""
     sasl_password_file: str = ""
     compression: str = "lz4"
+    partitions: int = -1
+    """Partitions of a topic that we create; -1 is the broker's own default. As many as there may be workers."""
+    replication_factor: int = -1
     topic_prefix: str = ""
     """Put before every topic name, so that two fleets (or a trial) can share one broker."""
     ingest_group: str = "foreshock-ingest"
@@ -109,6 +112,31 @@ class IngestConfig:
     """Telemetry and events reach the lake at least this often (real seconds)."""
     watch_level: float = 0.05
     """Risks from here on travel to the watcher."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepConfig:
+    """What the lake does for itself: small files into larger ones, old rows and dead files away."""
+
+    enabled: bool = True
+    every_s: float = 300.0
+    """Seconds between two rounds."""
+    telemetry_days: float = 30.0
+    """Days of raw samples that are kept; 0 keeps them for ever. Today is not counted."""
+    rollup_days: float = 730.0
+    """The same for rollups and predictions. Events, incidents, actions and inventory are always kept."""
+    vacuum_after_s: float = 3600.0
+    """A file that compaction replaced stays this long: longer than any reader's query and any published catalogue."""
+    log_days: float = 1.0
+    """How long the commits of the Delta log are kept once a checkpoint holds them."""
+    small_files: int = 8
+    """So many small files of one size class in one day are made one."""
+    target_mib: float = 128.0
+    """Files from half this size on are left alone."""
+    target_rows: int = 1_000_000
+    """The same in rows: what is sorted at once."""
+    memory_mib: float = 1024.0
+    """What sorting may use; more goes to a temporary folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +209,7 @@ class Config:
     kafka: KafkaConfig = field(default_factory=KafkaConfig)
     lake: LakeConfig = field(default_factory=LakeConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
+    upkeep: UpkeepConfig = field(default_factory=UpkeepConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
     dashboard: DashboardConfig = field(default_factory=DashboardConfig)

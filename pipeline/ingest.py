@@ -19,14 +19,16 @@ import polars as pl
 
 from collector.clock import Clock, to_datetime
 from collector.config import IngestConfig
+from collector.errors import ForeshockError
 from collector.records import TOPIC_DEAD_LETTERS, TOPIC_EVENTS, TOPIC_INVENTORY, TOPIC_TELEMETRY
 from pipeline import decode
+from pipeline.accumulate import MinuteAccumulator
 from pipeline.lake import Lake
 from pipeline.minutes import Minutes
 from pipeline.predict import Predictor
-from pipeline.rollup import carry_of, rollup
+from pipeline.rollup import carry_of
 from pipeline.scoring import Scorer
-from pipeline.stream import Record, Stream
+from pipeline.stream import Rebalancing, Record, Stream
 from pipeline.tables import EVENTS, INVENTORY, ROLLUPS, TELEMETRY
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ TOPICS = (TOPIC_TELEMETRY, TOPIC_EVENTS, TOPIC_INVENTORY)
 _APPENDED: Final = {"telemetry": TELEMETRY, "events": EVENTS, "inventory": INVENTORY}
 """Tables that are the stream itself, each record once."""
 _MINUTE = pl.col("time").dt.epoch("s") // 60
+_ROWS_AT_ONCE: Final = 200_000
+"""Rows that wait for the lake at most: with 150 columns they are a quarter of a gigabyte."""
 _MEMORY = timedelta(days=2)
 """How far back the lake is asked, on start, what was written already. Longer than any agent's outage."""
 
@@ -50,24 +54,34 @@ class Worker:
         self._scorer = scorer
         self._config = config
         self._clock = clock
-        self._written: dict[str, dict[str, int]] = {t: {} for t in _APPENDED}
-        self._new: dict[str, list[pl.DataFrame]] = {t: [] for t in _APPENDED}
-        self._offsets: dict[str, dict[str, int]] = {t: {} for t in _APPENDED}
-        self._moved = False
         self._flushed_at_s = time.monotonic()
         self.samples = 0
         self.late = 0
         """Samples of minutes that were closed already: not in any rollup, but in `telemetry`."""
         self.dead_letters = 0
         self._recover()
+        if isinstance(stream, Rebalancing):
+            stream.on_rebalance(self._give_up, self._recover)
+
+    def _give_up(self) -> None:
+        """Our partitions go to others: what we hold must be in the lake before they begin."""
+        try:
+            self._flush(pl.DataFrame(schema=ROLLUPS))
+        except ForeshockError as e:
+            # We were away for so long that another worker has them already. It has written what we hold.
+            log.warning("left to the worker that took over: %s", e)
 
     def _recover(self) -> None:
-        """Take up where the lake ends."""
+        """Take up where the lake ends. What was in memory comes again: the stream goes back to its commits."""
+        self._written: dict[str, dict[str, int]] = {t: {} for t in _APPENDED}
+        self._new: dict[str, list[pl.DataFrame]] = {t: [] for t in _APPENDED}
+        self._offsets: dict[str, dict[str, int]] = {t: {} for t in _APPENDED}
+        self._rolled: dict[str, int] = {}
+        self._moved = False
         since = to_datetime(self._clock.time_s()) - _MEMORY
         history = self._lake.read("rollups", since=since)
         newest = history.group_by("node").agg(pl.col("minute").max().dt.epoch("s") // 60)
         self._minutes = Minutes(self._config.lateness_s, dict(newest.iter_rows()))
-        self._carry = carry_of(history)
         events = self._lake.read("events", since=since)
         self._predictor = Predictor(
             self._stream, self._lake, self._scorer, self._config, rollups=history, events=events
@@ -81,7 +95,7 @@ class Worker:
             )
             for table in _APPENDED
         }
-        self._open = pl.DataFrame(schema=TELEMETRY)
+        self._open = MinuteAccumulator(carry_of(history))
         self._predictor.catch_up(since)
 
     def run(self, stop: threading.Event) -> None:
@@ -103,8 +117,9 @@ class Worker:
         closed = self._minutes.close()
         due = time.monotonic() - self._flushed_at_s >= self._config.flush_s
         self._moved = self._moved or bool(records)
-        if closed or (due and self._moved):
-            self._flush(self._roll_up() if closed else pl.DataFrame(schema=ROLLUPS))
+        full = sum(frame.height for frame in self._new["telemetry"]) >= _ROWS_AT_ONCE
+        if closed or full or (due and self._moved):
+            self._flush(self._open.take(self._minutes.closed) if closed else pl.DataFrame(schema=ROLLUPS))
         return len(records)
 
     def _take(self, records: Sequence[Record]) -> None:
@@ -121,7 +136,17 @@ class Worker:
         fresh = self._keep("telemetry", rows, records)
         self.samples += rows.height
         self.late += fresh.height - self._not_closed(fresh).height
-        self._open = pl.concat([self._open, self._not_closed(rows).drop(decode.RECORD)])
+        first_time = [i for i, r in enumerate(records) if self._is_unrolled(r)]
+        self._open.add(self._not_closed(rows.filter(pl.col(decode.RECORD).is_in(first_time))))
+
+    def _is_unrolled(self, r: Record) -> bool:
+        """False for a record that the agent sent again: a replay from the stream comes in order, a re-send does not."""
+        if r.seq < 0:
+            return True
+        again = r.seq <= self._rolled.get(r.stream, -1)
+        if not again:
+            self._rolled[r.stream] = r.seq
+        return not again
 
     def _take_events(self, records: Sequence[Record]) -> None:
         rows, rejected = decode.events(records)
@@ -181,19 +206,6 @@ class Worker:
             }  # fmt: skip
             self._stream.publish(TOPIC_DEAD_LETTERS, record.key, msgspec.json.encode(letter))
             self._minutes.passed((record.topic, record.partition), record.offset)
-
-    def _roll_up(self) -> pl.DataFrame:
-        """The rollups of every minute that is complete; its samples leave memory."""
-        done = self._open.filter(self._closed_minute() >= _MINUTE)
-        self._open = self._not_closed(self._open)
-        rolled = rollup(done, self._carry)
-        if not rolled.is_empty():
-            self._carry = (
-                pl.concat([self._carry, carry_of(rolled)])
-                .group_by("gpu_uuid", maintain_order=True)
-                .agg(pl.all().drop_nulls().last())
-            )
-        return rolled
 
     def _flush(self, rolled: pl.DataFrame) -> None:
         """Everything put aside reaches the lake; then the stream may forget it."""

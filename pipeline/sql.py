@@ -10,9 +10,8 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -23,11 +22,8 @@ from polars import selectors
 
 from collector.errors import ForeshockError
 from pipeline.sql_guard import HINT, check_tree, split_explain
-from pipeline.sql_schema import comment_sql, quoted, view_sql
-from pipeline.tables import TABLES
-
-Files = Callable[[str], list[str]]
-"""Table name -> absolute paths of the files of its current snapshot; empty where the table does not exist."""
+from pipeline.sql_schema import quoted
+from pipeline.sql_views import Files, create_views, first_line
 
 _READS: Final = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 _AS_TEXT: Final = ("INTERVAL", "UNION", "VARIANT")
@@ -108,14 +104,12 @@ def connect(files: Files, lake_path: Path, limits: Limits | None = None) -> Desk
     limits = limits or Limits()
     connection = duckdb.connect(":memory:", config=_settings(limits))
     try:
-        for table, schema in TABLES.items():
-            _make_view(connection, table, schema, files(table))
-        connection.execute(resources.files("pipeline").joinpath("views.sql").read_text())
+        create_views(connection, files)
         _lock(connection, lake_path)
     except duckdb.Error as e:
         connection.close()
         raise ForeshockError(
-            f"the lake cannot be opened: {_first_line(e)}", hint="run `foreshock doctor`"
+            f"the lake cannot be opened: {first_line(e)}", hint="run `foreshock doctor`"
         ) from e
     except BaseException:
         connection.close()
@@ -141,18 +135,6 @@ def _lock(connection: duckdb.DuckDBPyConnection, lake_path: Path) -> None:
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
-
-
-def _make_view(
-    connection: duckdb.DuckDBPyConnection, table: str, schema: pl.Schema, paths: list[str]
-) -> None:
-    try:
-        connection.execute(view_sql(table, schema, paths))
-    except duckdb.Error as e:
-        raise ForeshockError(
-            f"the lake's table '{table}' cannot be read: {_first_line(e)}", hint="run `foreshock doctor`"
-        ) from e
-    connection.execute(comment_sql(table))
 
 
 def _checked(cursor: duckdb.DuckDBPyConnection, text: str) -> str:
@@ -228,7 +210,7 @@ def _explained(limit_s: float) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, pl.exceptions.ComputeError) as e:
-        text = _first_line(e).removeprefix("got external error: ")
+        text = first_line(e).removeprefix("got external error: ")
         if text.startswith("INTERRUPT"):
             raise ForeshockError(
                 f"the query ran longer than {limit_s:g} s and was stopped",
@@ -241,7 +223,3 @@ def _explained(limit_s: float) -> Iterator[None]:
         else:
             hint = HINT
         raise ForeshockError(text, hint=hint) from e
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n\n")[0].replace("\n", " ")

@@ -7,9 +7,9 @@ Delivery is at least once; a consumer makes it once by what it has already writt
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from collector import broker
 from collector.config import Config, KafkaConfig
@@ -54,15 +54,40 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Rebalancing(Protocol):
+    """A stream whose partitions may go to another consumer of the group, and come from one."""
+
+    def on_rebalance(self, revoked: Callable[[], None], assigned: Callable[[], None]) -> None:
+        """Within a poll: call `revoked` before partitions go (all go), `assigned` when the new ones are known."""
+
+
 class KafkaStream:
     """A member of a Kafka consumer group. Positions are the group's; offsets are committed only by `commit`."""
 
     def __init__(self, config: KafkaConfig, group: str, topics: Sequence[str]) -> None:
         self._config = config
         self._prefix = config.topic_prefix
-        self._consumer = broker.consumer(config, group, [self._prefix + t for t in topics])
+        self._revoked: Callable[[], None] = _nothing
+        self._assigned: Callable[[], None] = _nothing
+        self._consumer = broker.consumer(
+            config,
+            group,
+            [self._prefix + t for t in topics],
+            revoked=self._on_revoked,
+            assigned=self._on_assigned,
+        )
         self._producer: Any = None
         self._sent: list[Any] = []
+
+    def on_rebalance(self, revoked: Callable[[], None], assigned: Callable[[], None]) -> None:
+        self._revoked, self._assigned = revoked, assigned
+
+    def _on_revoked(self) -> None:
+        self._revoked()
+
+    def _on_assigned(self) -> None:
+        self._assigned()
 
     def poll(self, timeout_s: float) -> Sequence[Record]:
         polled = self._consumer.poll(timeout_ms=int(timeout_s * 1e3))
@@ -93,9 +118,15 @@ class KafkaStream:
                 future.get(timeout=30)
 
     def close(self) -> None:
+        # Leaving the group gives everything back too, but by now nothing can be committed any more.
+        self._revoked = self._assigned = _nothing
         self._consumer.close()
         if self._producer is not None:
             self._producer.close(timeout=5)
+
+
+def _nothing() -> None:
+    """Nobody asked to be told."""
 
 
 def _from_kafka(r: Any, prefix: str) -> Record:

@@ -2,14 +2,7 @@
 -- Times are UTC. The comment of a view is what `foreshock sql` lists. A name here is never a table's name.
 -- "Now" is the lake's own newest time, not the wall clock: a replayed or paused lake still answers.
 
--- Which codes are faults of the hardware or the driver, so that a job dies of them. Application errors (13, 31,
--- 43, 45) are most of all Xids and are no faults of the GPU. Sources: NVIDIA's Xid catalogue and the fault studies
--- that the documentation cites.
-CREATE VIEW fault_codes AS
-SELECT unnest([
-    48, 62, 64, 74, 79, 95, 109, 110, 119, 120, 136, 140, 143, 144, 145, 146, 147, 148, 149, 150, 158
-])::BIGINT AS code;
-COMMENT ON VIEW fault_codes IS 'the Xid codes that count as a fault of the GPU, its links or its driver';
+-- fault_codes is made before these, from the Xid catalogue and this site's overrides (pipeline/sql_views.py).
 
 CREATE VIEW gpu_now AS
 WITH recent AS (
@@ -61,8 +54,8 @@ COMMENT ON VIEW events_now IS 'each event as it stands: one row per fingerprint,
 CREATE VIEW xid_events AS
 SELECT
     e.time, e.node, e.gpu_uuid, e.gpu_index, e.pci_bdf, e.kind, e.code,
-    -- 144 to 150 (NVLink5) are faults only where the line does not say Nonfatal
-    f.code IS NOT NULL AND NOT (e.code BETWEEN 144 AND 150 AND regexp_matches(e.text, '(?i)non-?fatal')) AS is_fault,
+    -- some codes (144 to 150, NVLink5) are faults only where the line does not say Nonfatal
+    f.code IS NOT NULL AND NOT (f.only_if_fatal AND regexp_matches(e.text, '(?i)non-?fatal')) AS is_fault,
     e.count, e.last_time, e.process, e.pid, e.job, e.root_code, e.root_fingerprint, e.recovery_action, e.source,
     e.text, e.fingerprint, e.synthetic, e.date
 FROM events_now AS e LEFT JOIN fault_codes AS f ON e.kind = 'xid' AND e.code = f.code
@@ -96,6 +89,71 @@ SELECT
 FROM numbered
 GROUP BY gpu, episode;
 COMMENT ON VIEW faults IS 'one row per fault: fault Xids and lost GPUs, those within 30 minutes on one GPU taken together';
+
+-- The job is the one that the event names, else the one that held the GPU in the ten minutes before. Its size is
+-- what its GPUs were in those minutes: one dead GPU stops all of them.
+CREATE VIEW job_impact AS
+WITH held AS (
+    SELECT f.gpu_uuid, f.time, arg_max(r.job, r.minute) AS job
+    FROM faults AS f JOIN rollups AS r
+        ON r.gpu_uuid = f.gpu_uuid AND r.minute BETWEEN f.time - INTERVAL 10 MINUTE AND f.time
+    WHERE r.job IS NOT NULL
+    GROUP BY f.gpu_uuid, f.time
+),
+hit AS (
+    SELECT f.* REPLACE (coalesce(f.job, held.job) AS job)
+    FROM faults AS f LEFT JOIN held USING (gpu_uuid, time)
+    WHERE coalesce(f.job, held.job) IS NOT NULL
+),
+sized AS (
+    SELECT h.job, h.time, count(DISTINCT r.gpu_uuid) AS job_gpus, count(DISTINCT r.node) AS job_nodes
+    FROM (SELECT DISTINCT job, time FROM hit) AS h JOIN rollups AS r
+        ON r.job = h.job AND r.minute BETWEEN h.time - INTERVAL 10 MINUTE AND h.time
+    GROUP BY h.job, h.time
+)
+SELECT
+    h.time, h.job, h.node, h.gpu_uuid, h.gpu_index, h.pci_bdf, h.first_kind AS kind, h.first_code AS code, h.codes,
+    s.job_gpus, s.job_nodes, h.text, h.synthetic
+FROM hit AS h LEFT JOIN sized AS s USING (job, time);
+COMMENT ON VIEW job_impact IS 'one row per fault that hit a job: which, and how many GPUs it held at that time';
+
+-- Operation is what was observed: a minute without a rollup is no minute of operation. A fault of a time that nothing
+-- was observed in (events older than the first rollup) does not count.
+CREATE VIEW fleet_mtbf AS
+WITH work AS (
+    SELECT node, count(*) / 60.0 AS gpu_hours, count(DISTINCT gpu_uuid) AS gpus, min(minute) AS since,
+        max(minute) + INTERVAL 1 MINUTE AS until, bool_or(synthetic) AS synthetic
+    FROM rollups
+    GROUP BY node
+),
+failed AS (
+    SELECT node, count(*) AS faults
+    FROM faults
+    WHERE time BETWEEN (SELECT min(since) FROM work) AND (SELECT max(until) FROM work)
+    GROUP BY node
+),
+nodes AS (
+    SELECT w.*, coalesce(f.faults, 0) AS faults FROM work AS w LEFT JOIN failed AS f USING (node)
+),
+scopes AS (
+    SELECT 'node' AS scope, node, gpus, gpu_hours, faults, since, until, synthetic FROM nodes
+    UNION ALL BY NAME
+    SELECT
+        'fleet' AS scope, NULL AS node, sum(gpus)::BIGINT AS gpus, sum(gpu_hours) AS gpu_hours,
+        sum(faults)::BIGINT AS faults, min(since) AS since, max(until) AS until, bool_or(synthetic) AS synthetic
+    FROM nodes HAVING count(*) > 0
+)
+SELECT
+    scope, node, gpus, gpu_hours / 24 AS gpu_days, faults, faults / (gpu_hours / 24) AS faults_per_gpu_day,
+    gpu_hours / nullif(faults, 0) AS gpu_mtbf_h, gpu_hours / gpus / nullif(faults, 0) AS mtbf_h, since, until, synthetic
+FROM scopes;
+COMMENT ON VIEW fleet_mtbf IS 'faults per GPU-day and mean time between faults, of each node and of the fleet';
+
+CREATE VIEW inventory_now AS
+SELECT *
+FROM inventory
+QUALIFY row_number() OVER (PARTITION BY gpu_uuid ORDER BY time DESC, seq DESC) = 1;
+COMMENT ON VIEW inventory_now IS 'each GPU as it was last described: driver, firmware, limits, and the slot it is in';
 
 CREATE VIEW repeat_offenders AS
 SELECT

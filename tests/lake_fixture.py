@@ -12,6 +12,8 @@ import polars as pl
 from pipeline.lake import Lake
 
 END = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+JOB = "4711"
+"""It holds every GPU."""
 RAMP_MINUTES = 12
 """From so many minutes before the end, the NVLink of the failing GPU makes errors."""
 
@@ -98,6 +100,7 @@ def _telemetry(fleet: pl.DataFrame, failing: str, minutes: int, step_s: int, end
         nvml_latency_us=pl.when(bad & (pl.col("age_s") < 180)).then(240_000).otherwise(900),
         gap_s=pl.when(dead).then(60.0 - pl.col("age_s")).otherwise(float(step_s)),
         **{name: pl.when(~dead).then(value) for name, value in readings.items()},
+        job=pl.lit(JOB),
         stream=pl.lit("fixture"),
         seq=pl.col("age_s"),
     )
@@ -106,7 +109,9 @@ def _telemetry(fleet: pl.DataFrame, failing: str, minutes: int, step_s: int, end
 def _rollups(telemetry: pl.DataFrame) -> pl.DataFrame:
     return (
         telemetry.with_columns(minute=pl.col("time").dt.truncate("1m"))
-        .group_by("minute", "node", "gpu_uuid", "gpu_index", "pci_bdf", "synthetic", maintain_order=True)
+        .group_by(
+            "minute", "node", "gpu_uuid", "gpu_index", "pci_bdf", "synthetic", "job", maintain_order=True
+        )
         .agg(
             samples=pl.len(),
             good_samples=(pl.col("gpu_state") == "ok").sum(),

@@ -134,8 +134,7 @@ def test_a_worker_killed_with_9_again_and_again_leaves_neither_gap_nor_duplicate
     chain.start("collect", "collect")
     for kill in range(kills):
         chain.start("ingest", "ingest")
-        before = lake.read("rollups")["minute"].max()
-        eventually(lambda: (now := lake.read("rollups")["minute"].max()) is not None and now != before, 60)  # noqa: B023
+        _another_minute(lake)
         chain.kill_9("ingest")
         node.kernel(f"NVRM: Xid (PCI:0000:18:00): {13 + kill}, pid=1, name=x, text", sequence=kill + 1)
     chain.start("ingest", "ingest")
@@ -155,6 +154,43 @@ def test_a_worker_killed_with_9_again_and_again_leaves_neither_gap_nor_duplicate
     predicted = lake.read("predictions")
     assert predicted.select(minute).sort(minute).equals(rollups.select(minute).sort(minute))
     assert sorted(lake.read("events")["code"]) == [13 + k for k in range(kills)]
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(300)
+def test_workers_that_come_and_go_leave_neither_gap_nor_duplicate(
+    kafka_servers: str, node: Node, tmp_path: Path
+):
+    kafka = KafkaConfig(bootstrap_servers=kafka_servers, topic_prefix=f"e{uuid.uuid4().hex[:8]}.")
+    chain = Services(tmp_path, node, kafka=kafka_servers, prefix=kafka.topic_prefix)
+    lake = Lake(tmp_path / "lake")
+    archive = _Archive(chain, kafka)
+    try:
+        chain.start("collect", "collect")
+        for name in ("one", "two", "three"):
+            chain.start(name, "ingest")
+            _another_minute(lake)
+        chain.running["one"].terminate()
+        chain.running.pop("one").wait(timeout=20)
+        _another_minute(lake)
+        chain.running["collect"].terminate()
+        chain.running.pop("collect").wait(timeout=20)
+        sent, _ = telemetry(archive.read())
+        eventually(lambda: lake.read("telemetry").height >= sent.height, 30)
+    finally:
+        chain.stop()
+    stored, rollups = lake.read("telemetry"), lake.read("rollups")
+    sample, minute = ["gpu_uuid", "time"], ["gpu_uuid", "minute"]
+    assert stored.select(sample).sort(sample).equals(sent.select(sample).sort(sample)), "what was sent, once"
+    assert rollups.height == rollups.select(minute).n_unique()
+    assert rollups["samples"].sum() == _samples_in(stored, rollups)
+    assert lake.read("predictions").select(minute).sort(minute).equals(rollups.select(minute).sort(minute))
+
+
+def _another_minute(lake: Lake) -> None:
+    """Wait until a minute is rolled up that was not there before."""
+    before = lake.read("rollups")["minute"].max()
+    eventually(lambda: lake.read("rollups")["minute"].max() not in (None, before), 60)
 
 
 class _Archive:

@@ -184,6 +184,16 @@ def test_records_that_an_agent_sends_again_are_stored_once(tmp_path: Path):
     drain(worker(log, tmp_path))
     telemetry = Lake(tmp_path).read("telemetry")
     assert telemetry.height == telemetry.select("gpu_uuid", "time").n_unique() == 7 * 20
+    assert Lake(tmp_path).read("rollups")["samples"].to_list() == [60, 60]
+
+
+def test_records_sent_again_within_their_minute_count_once(tmp_path: Path):
+    records = minutes_of_telemetry(2)
+    log = Log(
+        [*records[:3], *(dataclasses.replace(r, offset=r.offset + 100) for r in records[:3]), *records[3:]]
+    )
+    drain(worker(log, tmp_path))
+    assert Lake(tmp_path).read("rollups")["samples"].to_list() == [60] * 4
 
 
 def test_poison_goes_to_the_dead_letters_with_its_reason_and_the_stream_goes_on(tmp_path: Path):

@@ -12,10 +12,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import polars as pl
 import pytest
 
 from alerting.incident import Incident, IncidentState
+from collector import xid_catalogue
 from collector.config import Config, LakeConfig
 from collector.errors import ForeshockError
 from pipeline import sql_cli
@@ -23,11 +25,11 @@ from pipeline.lake import Lake
 from pipeline.sql import Desk, Limits, connect
 from pipeline.sql_guard import split_explain
 from pipeline.tables import TABLES
-from tests.lake_fixture import Story, make_lake, uuid
+from tests.lake_fixture import JOB, Story, make_lake, uuid
 
 VIEWS = (
     "events_now", "fault_codes", "gpu_now", "gpu_minute", "gpu_day", "xid_events", "faults", "repeat_offenders",
-    "risk_now", "incidents_now", "actions_log",
+    "risk_now", "incidents_now", "actions_log", "job_impact", "fleet_mtbf", "inventory_now",
 )  # fmt: skip
 
 
@@ -155,6 +157,63 @@ def test_the_fault_codes_are_those_of_the_xid_catalogue(desk: Desk) -> None:
         rows = csv.DictReader(file, delimiter="\t")
         wanted = {int(row["code"]) for row in rows if row["label"] in ("fault", "fault_if_fatal")}
     assert set(desk.query("FROM fault_codes")["code"]) == wanted
+
+
+def test_a_site_says_what_a_fault_is(story: Story) -> None:
+    rows = xid_catalogue.shipped()
+    try:
+        xid_catalogue.use({31: msgspec.structs.replace(rows[31], label="fault"),
+                           79: msgspec.structs.replace(rows[79], label="none")})  # fmt: skip
+        with connect(Lake(story.path).files, story.path) as desk:
+            marked = dict(desk.query("SELECT code, is_fault FROM xid_events").iter_rows())
+        xid_catalogue.use({code: msgspec.structs.replace(row, label="none") for code, row in rows.items()})
+        with connect(Lake(story.path).files, story.path) as desk:
+            assert desk.query("FROM faults").height == desk.query("FROM fault_codes").height == 0
+    finally:
+        xid_catalogue.use({})
+    assert marked == {31: True, 63: False, 79: False}
+
+
+def test_a_fault_names_the_job_it_hit_and_how_large_it_was(desk: Desk, story: Story) -> None:
+    rows = desk.query("SELECT job, gpu_uuid, code, time, job_gpus, job_nodes FROM job_impact")
+    assert rows.rows() == [(JOB, story.failing, 79, story.xid_time, story.gpus, 2)]
+
+
+def test_a_fault_of_an_idle_gpu_hits_no_job_and_the_events_own_job_wins(tmp_path: Path) -> None:
+    start, lake = datetime(2026, 3, 1, tzinfo=UTC), Lake(tmp_path)
+    told = [_event(start, uuid(0, 0), 79), _event(start, uuid(0, 1), 79, job="own")]
+    minutes = [
+        {"minute": start - timedelta(minutes=m), "node": "n1", "gpu_uuid": uuid(0, g), "job": job}
+        for m, g, job in [(11, 0, "long gone"), (1, 1, "other"), (1, 2, "own"), (30, 3, "own")]
+    ]
+    lake.append("events", pl.DataFrame(told, infer_schema_length=None))
+    lake.append("rollups", pl.DataFrame(minutes))
+    with connect(lake.files, tmp_path) as desk:
+        assert desk.query("SELECT job, job_gpus FROM job_impact").rows() == [("own", 1)]
+
+
+def test_mtbf_is_observed_hours_over_faults_and_unknown_without_any(desk: Desk) -> None:
+    rows = desk.query(
+        "SELECT scope, gpus, gpu_days, faults, gpu_mtbf_h, mtbf_h FROM fleet_mtbf ORDER BY scope, faults"
+    )
+    hours = 8 * 30 / 60
+    assert rows.rows() == [
+        ("fleet", 16, pytest.approx(2 * hours / 24), 1, 2 * hours, 0.5),
+        ("node", 8, pytest.approx(hours / 24), 0, None, None),
+        ("node", 8, pytest.approx(hours / 24), 1, hours, 0.5),
+    ]
+
+
+def test_inventory_now_is_the_last_word_on_each_gpu(tmp_path: Path) -> None:
+    start, lake = datetime(2026, 3, 1, tzinfo=UTC), Lake(tmp_path)
+    rows = [
+        {"time": start + timedelta(days=d), "gpu_uuid": g, "driver_version": f"{g}{d}"}
+        for g in "ab"
+        for d in (1, 0)
+    ]
+    lake.append("inventory", pl.DataFrame(rows))
+    with connect(lake.files, tmp_path) as desk:
+        assert sorted(desk.query("FROM inventory_now")["driver_version"]) == ["a1", "b1"]
 
 
 def _event(at: datetime, gpu: str, code: int | None, kind: str = "xid", **more: object) -> dict[str, object]:
