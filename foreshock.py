@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 from collector import help
@@ -114,10 +115,12 @@ def _ingest(args: argparse.Namespace, config: Config) -> int:
     from pipeline.ingest import TOPICS, Worker
     from pipeline.lake import Lake
     from pipeline.stream import open_stream
+    from pipeline.upkeep import Upkeep
 
+    stop, clock, lake = _until_stopped(), config.make_clock(), Lake(config.lake.path)
     stream = open_stream(config, config.kafka.ingest_group, TOPICS)
-    worker = Worker(stream, Lake(config.lake.path), RuleScorer(), config.ingest, config.make_clock())
-    worker.run(_until_stopped())
+    Upkeep(lake, config.upkeep).start(stop, clock)
+    Worker(stream, lake, RuleScorer(), config.ingest, clock).run(stop)
     return 0
 
 
@@ -138,6 +141,12 @@ def _bridge(args: argparse.Namespace, config: Config) -> int:
 def _sql(args: argparse.Namespace, config: Config) -> int:
     from pipeline.sql_cli import run
 
+    if args.publish:
+        from pipeline.lake import Lake
+        from pipeline.publish import publish
+
+        print(publish(Lake(config.lake.path).files, Path(args.publish)))
+        return 0
     return run(args.query, config, sys.stdout, fmt="json" if args.json else "csv" if args.csv else "table")
 
 
@@ -262,6 +271,9 @@ def _add_questions(add: Callable[..., _Parser]) -> None:
     sql = add("sql", _sql, "ask the lake (read-only)", help.SQL)
     sql.add_argument(
         "query", nargs="?", default="", help="one SELECT, or - for stdin; without it: list the views"
+    )
+    sql.add_argument(
+        "--publish", metavar="FILE", help="write a read-only DuckDB catalogue for other tools, and end"
     )
     shape = sql.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="a JSON array of rows")

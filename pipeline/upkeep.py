@@ -7,10 +7,14 @@ was. Readers of a snapshot find its files for `vacuum_after_s` more. Nothing els
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from deltalake import DeltaTable
@@ -28,6 +32,19 @@ log = logging.getLogger(__name__)
 _CHECKPOINT_EVERY: Final = 10
 """Commits. A writer makes one every hundred (pipeline/lake.py); a quiet table's log is cleaned by these."""
 _KEPT_DAYS: Final = {"telemetry": "telemetry_days", "rollups": "rollup_days", "predictions": "rollup_days"}
+
+
+@contextlib.contextmanager
+def _alone(lake: Path) -> Iterator[bool]:
+    """Whether nobody else on this machine keeps `lake` at this moment: two rounds at once only waste work."""
+    lake.mkdir(parents=True, exist_ok=True)
+    with (lake / ".upkeep.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 @dataclass
@@ -68,9 +85,16 @@ class Upkeep:
                 continue
             self._last = now
             try:
-                self.round(now)
+                with _alone(self._lake.path) as alone:
+                    if alone:
+                        self.round(now)
             except Exception:
                 log.exception("upkeep of %s failed; the lake is as it was, next try later", self._lake.path)
+
+    def start(self, stop: threading.Event, clock: Clock) -> None:
+        """`run` in a thread of its own. Any number of workers may: on one machine one of them has the turn."""
+        if self._policy.enabled:
+            threading.Thread(target=self.run, args=(stop, clock), name="upkeep", daemon=True).start()
 
     def round(self, now: datetime, merges: int | None = None) -> Report:
         """Everything that is due, with at most `merges` merges per table.

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from collector.config import UpkeepConfig
 from collector.errors import ForeshockError
+from pipeline import upkeep
 from pipeline.compaction import choose, write
 from pipeline.lake import Lake
 from pipeline.lake_files import LakeFile, exchange, list_files
@@ -198,3 +199,10 @@ def test_a_row_is_rewritten_a_few_times_in_its_life_not_with_every_round(tmp_pat
     assert sum(f.rows for f in files) == 40_960
     assert rewritten < 6 * 40_960
     assert len(files) < 40
+
+
+def test_only_one_process_of_a_machine_has_the_turn(tmp_path: Path):
+    with upkeep._alone(tmp_path) as first, upkeep._alone(tmp_path) as second:
+        assert (first, second) == (True, False)
+    with upkeep._alone(tmp_path) as again:
+        assert again
