@@ -33,6 +33,7 @@ _NVML_RETRY_S: Final = 10.0
 _ROWS_IN_MEMORY: Final = 4_000
 """What waits for a full disk; beyond it the oldest samples are dropped and counted."""
 _REFUSED: Final = "refused_rows"
+_GPUS: Final = "gpus"
 
 
 class Agent:
@@ -63,7 +64,7 @@ class Agent:
         self._source: Source = (
             DcgmSource(config, clock, self._events)
             if config.dcgm_url
-            else NvmlSource(config, clock, self._events, self._met)
+            else NvmlSource(config, clock, self._events, self._met, _remembered(spool))
         )
 
     def _job(self, gpu_uuid: str | None) -> str | None:
@@ -81,6 +82,7 @@ class Agent:
         }  # fmt: skip
         known = msgspec.convert(facts | place, Inventory)
         try:
+            self._spool.set_fact(_GPUS, msgspec.json.encode(list(self._identities())).decode())
             self._spool.append(TOPIC_INVENTORY, config.node, msgspec.json.encode(known))
         except sqlite3.Error as e:
             log.warning("spool refuses the inventory of GPU %d: %s", gpu.index, e)
@@ -180,12 +182,20 @@ class Agent:
         return Status(
             node=self._config.node, interval_s=self._config.interval_s,
             loop_age_s=time.monotonic() - self._looped_at_s, ticks=self._ticks, tick_s=self._tick_s,
-            samples=self._samples, nvml_error=self._nvml_error, nvml_restarts=self._source.restarts,
+            samples=self._samples, nvml_error=self._nvml_error, source=self._source.counts(),
             gpus=dict(self._states), events=dict(events.told), folded=events.folded,
             refused_lines=events.refused_lines, lost_lines=events.lost_lines, orphans=events.orphans,
             kernel_log_failures=events.source_failures, spool=self._spool.state(),
             refused_rows=int(self._spool.fact(_REFUSED) or 0) + self._refused, shipping=shipping,
         )  # fmt: skip
+
+
+def _remembered(spool: Spool) -> list[Identity]:
+    """The GPUs of this node as they were before a restart of the agent."""
+    try:
+        return msgspec.json.decode(str(spool.fact(_GPUS) or "[]"), type=list[Identity])
+    except msgspec.DecodeError:
+        return []  # written by another version: they will say again who they are
 
 
 def _next(planned_s: float, every_s: float, now_s: float) -> float:

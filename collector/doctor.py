@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from collector import broker
-from collector.config import Config
+from collector.config import CollectorConfig, Config
 from collector.errors import ForeshockError
 from collector.watchdog import NvmlUnavailableError, Watchdog
 
@@ -46,6 +46,8 @@ def _python(config: Config) -> Check:
 
 def _nvml(config: Config) -> Check:
     c = config.collector
+    if c.dcgm_url:
+        return _dcgm(c)
     watchdog = Watchdog(
         library=c.nvml_library, deadline_s=c.deadline_s, retry_s=c.hang_retry_s, retry_max_s=c.hang_retry_max_s,
         now_s=time.time, notify=lambda *_: None, on_xid=lambda *_: None,
@@ -56,9 +58,30 @@ def _nvml(config: Config) -> Check:
         return Check("nvml", "broken", str(e), "install the NVIDIA driver, or set collector.nvml_library")
     finally:
         watchdog.close()
-    sick = [f"GPU {r.identity.index} {r.state}" for r in rows if r.state != "ok"]
+    silent = watchdog.count - len(rows)
+    sick = [f"{silent} of {watchdog.count} GPUs do not say who they are"] if silent > 0 else []
+    sick += [f"GPU {r.identity.index} {r.state}" for r in rows if r.state != "ok"]
     detail = f"{len(rows)} GPUs, driver {watchdog.driver_version}" + (f"; {', '.join(sick)}" if sick else "")
     return Check("nvml", "broken" if sick else "ok", detail, "look at `dmesg | grep -i nvrm`" if sick else "")
+
+
+def _dcgm(c: CollectorConfig) -> Check:
+    from collector.dcgm_scraper import Scraper
+
+    scraper = Scraper(
+        c.dcgm_url, node="" if c.dcgm_node_from_label else c.node, now_s=time.time, cafile=c.dcgm_cafile,
+        authorization_file=c.dcgm_authorization_file,
+    )  # fmt: skip
+    scraper.tick()
+    if scraper.counts.last_error:
+        return Check(
+            "dcgm",
+            "broken",
+            f"{c.dcgm_url}: {scraper.counts.last_error}",
+            "is the exporter up, and is that its address?",
+        )
+    problems = f"; {scraper.counts.problems.total()} series not understood" if scraper.counts.problems else ""
+    return Check("dcgm", "ok", f"{c.dcgm_url}: {len(scraper.gpus())} GPUs{problems}")
 
 
 def _kmsg(config: Config) -> Check:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -21,6 +22,16 @@ from collector.errors import ConfigError
 from collector.status import Status
 
 log = logging.getLogger(__name__)
+
+
+_SOURCE_HELP: Final = {
+    "nvml_restarts": "NVML processes killed after a hang or a crash",
+    "job_look_failures": "Looks for the jobs on the GPUs that ended in an error",
+    "dcgm_scrapes": "Scrapes of the dcgm-exporter",
+    "dcgm_scrape_failures": "Scrapes that gave no usable answer",
+    "dcgm_values_nulled": "Values that were blank or impossible, and became null",
+    "dcgm_problems": "Lines or series that could not be understood",
+}
 
 
 class _Families:
@@ -41,7 +52,8 @@ def families(s: Status) -> Iterator[Metric]:
     )
     yield _counter("ticks", "Ticks done", s.ticks)
     yield _counter("samples", "Rows taken, one per GPU per tick", s.samples)
-    yield _counter("nvml_restarts", "NVML processes killed after a hang or a crash", s.nvml_restarts)
+    for name, count in s.source.items():
+        yield _counter(name, _SOURCE_HELP[name], count)
     yield _gauge("nvml_up", "1 while NVML can be opened", 0 if s.nvml_error else 1)
     yield _labelled(GaugeMetricFamily("foreshock_agent_gpus", "GPUs by state", labels=["state"]), s.gpus)
     yield _labelled(CounterMetricFamily("foreshock_agent_events", "Events told", labels=["kind"]), s.events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from collector.batch import Row
@@ -32,10 +32,6 @@ class Polled(NamedTuple):
 class Source(Protocol):
     """What the agent asks once per tick."""
 
-    @property
-    def restarts(self) -> int:
-        """How often the driver's process had to be started again."""
-
     def poll(self) -> Polled:
         """One tick. Raises NvmlUnavailableError when there is nothing to ask."""
 
@@ -48,6 +44,9 @@ class Source(Protocol):
     def job(self, gpu_uuid: str | None) -> str | None:
         """The job that holds a GPU, as far as is known now."""
 
+    def counts(self) -> Mapping[str, float]:
+        """What the source counts about itself, for /metrics."""
+
     def close(self) -> None: ...
 
 
@@ -55,20 +54,21 @@ class NvmlSource:
     """The GPUs of this node, through NVML."""
 
     def __init__(
-        self, config: CollectorConfig, clock: Clock, desk: EventDesk, on_inventory: OnInventory
+        self,
+        config: CollectorConfig,
+        clock: Clock,
+        desk: EventDesk,
+        on_inventory: OnInventory,
+        known: Iterable[Identity],
     ) -> None:
         self._config = config
         self._clock = clock
         self._watchdog = Watchdog(
             library=config.nvml_library, deadline_s=config.deadline_s, retry_s=config.hang_retry_s,
             retry_max_s=config.hang_retry_max_s, now_s=clock.time_s, notify=desk.happening,
-            on_xid=desk.nvml_xid, on_inventory=on_inventory,
+            on_xid=desk.nvml_xid, on_inventory=on_inventory, known=known,
         )  # fmt: skip
         self._jobs = JobWatch(config, clock, self._watchdog.holders)
-
-    @property
-    def restarts(self) -> int:
-        return self._watchdog.restarts
 
     def poll(self) -> Polled:
         time_us = round(self._clock.time_s() * 1e6)
@@ -92,14 +92,15 @@ class NvmlSource:
     def job(self, gpu_uuid: str | None) -> str | None:
         return self._jobs.label(gpu_uuid)
 
+    def counts(self) -> Mapping[str, float]:
+        return {"nvml_restarts": self._watchdog.restarts, "job_look_failures": self._jobs.failures}
+
     def close(self) -> None:
         self._watchdog.close()
 
 
 class DcgmSource:
     """The GPUs that a dcgm-exporter (or a Prometheus federation) tells of."""
-
-    restarts = 0
 
     def __init__(self, config: CollectorConfig, clock: Clock, desk: EventDesk) -> None:
         from collector.dcgm_scraper import Scraper  # the parser it needs is for those who need it
@@ -135,6 +136,15 @@ class DcgmSource:
         for gpu in self._scraper.gpus():
             if gpu.index is not None and gpu.pci_bdf is not None:
                 yield Identity(gpu.index, gpu.uuid, gpu.pci_bdf, gpu.model, None)
+
+    def counts(self) -> Mapping[str, float]:
+        seen = self._scraper.counts
+        return {
+            "dcgm_scrapes": seen.scrapes,
+            "dcgm_scrape_failures": seen.failures,
+            "dcgm_values_nulled": seen.nulls.total(),
+            "dcgm_problems": seen.problems.total(),
+        }
 
     def close(self) -> None:
         """Nothing is held between two scrapes."""

@@ -32,7 +32,8 @@ class Status:
     tick_s: float
     samples: int
     nvml_error: str | None
-    nvml_restarts: int
+    source: Mapping[str, float]
+    """What the source of the rows counts about itself, by the name of the metric."""
     gpus: Mapping[str, int]
     """GPUs by state of their last sample."""
     events: Mapping[str, int]

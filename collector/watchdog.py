@@ -8,7 +8,7 @@ and absence are rows and events: for off-the-bus faults they are the only early 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
@@ -48,7 +48,8 @@ class Watchdog:
 
     `on_inventory(identity, facts)` is called when a GPU is met and when a fact about it changed; `facts` has the
     names of `records.Inventory` and is read again every five minutes. `now_s` is the agent's clock (its seconds
-    are what gaps are measured in); deadlines are real seconds.
+    are what gaps are measured in); deadlines are real seconds. `known` are the GPUs that were here before a restart:
+    one that is lost cannot say who it is any more, and is reported by the name it had.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Watchdog:
         notify: Callable[[Happening, Identity | None, str], None],
         on_xid: Callable[[Identity | None, int], None],
         on_inventory: Callable[[Identity, Facts], None] | None = None,
+        known: Iterable[Identity] = (),
     ) -> None:
         self._library = library
         self._deadline_s = deadline_s
@@ -72,8 +74,11 @@ class Watchdog:
         self._on_xid = on_xid
         self._on_inventory = on_inventory
         self._roster = Roster()
+        for identity in known:
+            self._roster.learn(identity)
         self._child: NvmlProcess | None = None
-        self._count = 0
+        self.count = 0
+        """GPUs that the driver sees, also those that do not say who they are."""
         self.driver_version: str | None = None
         self.restarts = 0
         """How often the NVML child was started again."""
@@ -96,7 +101,7 @@ class Watchdog:
     def _order(self, now_s: float) -> list[int]:
         """Healthy GPUs first; a suspect whose pause is over comes last, so that it can hurt nobody."""
         self._ensure_child()
-        indices = self._roster.indices(self._count)
+        indices = self._roster.indices(self.count)
         hung = {i: gpu for i in indices if (gpu := self._roster.at(i)) and gpu.hung_since_s is not None}
         return [i for i in indices if i not in hung] + [i for i, g in hung.items() if now_s >= g.retry_at_s]
 
@@ -214,8 +219,8 @@ class Watchdog:
     def _recount(self, count: int | None) -> None:
         if count is None:
             self._stop_child()  # NVML lost its footing (driver reload): the next tick starts afresh
-        elif count != self._count:
-            log.warning("the driver now sees %d GPUs (was %d)", count, self._count)
+        elif count != self.count:
+            log.warning("the driver now sees %d GPUs (was %d)", count, self.count)
             self._stop_child()
 
     def _ensure_child(self) -> NvmlProcess:
@@ -226,7 +231,7 @@ class Watchdog:
                 child.kill()
                 reason = str(hello["text"]) if hello else "NVML did not start in time"
                 raise NvmlUnavailableError(reason)
-            self._count = int(hello["count"])
+            self.count = int(hello["count"])
             self._meet_driver(str(hello["driver"]))
             self._child = child
         return self._child

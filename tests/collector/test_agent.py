@@ -165,7 +165,9 @@ def test_a_dcgm_exporter_feeds_the_same_rows(tmp_path: Path, shared_data: Path):
         config = CollectorConfig(node="n1", dcgm_url=url, kmsg="")
         agent = Agent(config, spool, SystemClock(), tmp_path / "journal")
         agent.tick()
+        counts = agent.status().source
         agent.close()
+    assert (counts["dcgm_scrapes"], counts["dcgm_scrape_failures"]) == (1, 0)
     rows = telemetry_of(spool)
     assert rows.height > 0
     assert rows["gpu_state"].unique().to_list() == ["ok"]
@@ -188,3 +190,16 @@ def serving(body: bytes) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/metrics"
         server.shutdown()
         thread.join()
+
+
+def test_a_gpu_that_was_lost_before_the_agent_started_again_is_still_reported(node: Node, tmp_path: Path):
+    with running(node, tmp_path) as spool:
+        eventually(lambda: len(spool.read([TOPIC_INVENTORY], 0, 100)) >= 8)
+    node.set(5, lost=1)
+    with running(node, tmp_path) as spool:
+        eventually(lambda: "lost" in set(telemetry_of(spool)["gpu_state"]))
+        rows = telemetry_of(spool)
+    lost = rows.filter(rows["gpu_state"] == "lost")
+    assert lost["gpu_uuid"].unique().to_list() == [node.values[5]["uuid"]]
+    last = rows.filter(rows["time"] == rows["time"].max())
+    assert sorted(last["gpu_state"]) == ["lost", *["ok"] * 7]

@@ -71,6 +71,7 @@ def test_metrics_tell_what_the_agent_did(node: Node, tmp_path: Path):
     assert seen["foreshock_agent_samples_total"] == 8 * seen["foreshock_agent_ticks_total"]
     assert 0 < seen["foreshock_agent_tick_duration_seconds"] < 1
     assert seen["foreshock_agent_nvml_up"] == 1
+    assert seen["foreshock_agent_nvml_restarts_total"] == 0
     assert seen["foreshock_agent_shipped_records_total"] == 3
     assert seen["foreshock_agent_ship_lag_seconds"] == 2.5
     assert 10e6 < seen["process_resident_memory_bytes"] < 500e6
