@@ -56,9 +56,9 @@ class Agent:
         self._nvml_error: str | None = None
         self._states: Counter[str] = Counter()
         self._looped_at_s = time.monotonic()
-        self._ticks = 0
+        self._done = (0, 0)
+        """Ticks and samples, as one value: another thread reads them together."""
         self._tick_s = 0.0
-        self._samples = 0
         self._refused = 0
         self._events = EventDesk(config, spool, clock, self._identities, self._job)
         self._source: Source = (
@@ -131,7 +131,7 @@ class Agent:
 
     def _came_round(self) -> None:
         self._looped_at_s = time.monotonic()
-        if not self._ticks:
+        if not self._done[0]:
             self._notifier.ready(self.status().line())
         self._notifier.alive(self.status().line())
 
@@ -143,9 +143,9 @@ class Agent:
         self._nvml_error = None
         self._events.gpus_known.set()
         self._tick_s = time.monotonic() - began_s
-        self._samples += len(rows)
         self._came_round()
-        self._ticks += 1
+        ticks, samples = self._done
+        self._done = (ticks + 1, samples + len(rows))
         return rows
 
     def _keep(self, rows: list[Row]) -> None:
@@ -178,11 +178,11 @@ class Agent:
 
     def status(self, shipping: Shipping | None = None) -> Status:
         """What the agent knows of itself now."""
-        events = self._events
+        events, (ticks, samples) = self._events, self._done
         return Status(
             node=self._config.node, interval_s=self._config.interval_s,
-            loop_age_s=time.monotonic() - self._looped_at_s, ticks=self._ticks, tick_s=self._tick_s,
-            samples=self._samples, nvml_error=self._nvml_error, source=self._source.counts(),
+            loop_age_s=time.monotonic() - self._looped_at_s, ticks=ticks, tick_s=self._tick_s,
+            samples=samples, nvml_error=self._nvml_error, source=self._source.counts(),
             gpus=dict(self._states), events=dict(events.told), folded=events.folded,
             refused_lines=events.refused_lines, lost_lines=events.lost_lines, orphans=events.orphans,
             kernel_log_failures=events.source_failures, spool=self._spool.state(),

@@ -114,13 +114,16 @@ class Chronicle:
                 self._tell(("risk", str(level)), Happening(first["time"].timestamp(), "ingest", text, weight))
 
     def _tell_events(self, events: pl.DataFrame) -> None:
-        for e in events.unique("fingerprint", keep="first", maintain_order=True).iter_rows(named=True):
+        for e in events.iter_rows(named=True):  # an event that is told again may know more: its code, for one
             name = f"Xid {e['code']}" if e["code"] is not None else e["kind"]
             if e["code"] == 79 and self.xid_79_s is None:
                 self.xid_79_s = e["time"].timestamp()
             weight = 2 if e["code"] == 79 else 0 if e["kind"] in _PASSING else 1
             text = f"{name} on GPU {e['gpu_index']}: {e['text'][:90]}"
-            self._tell(("event", e["fingerprint"]), Happening(e["time"].timestamp(), "agent", text, weight))
+            self._tell(
+                ("event", f"{e['fingerprint']} {name}"),
+                Happening(e["time"].timestamp(), "agent", text, weight),
+            )
 
     def _tell_incidents(self, incidents: pl.DataFrame) -> None:
         for i in incidents.iter_rows(named=True):

@@ -48,7 +48,7 @@ def test_nothing_is_lost_and_nobody_waits_while_the_broker_is_away(tmp_path: Pat
     try:
         for i in range(50):
             spool.append(TOPIC_TELEMETRY, "n1", str(i).encode())
-        eventually(lambda: shipper.last_error)
+        eventually(lambda: shipper.last_error, 40)
         own.start()
         eventually(lambda: spool.state().records == 0, 40)
         own.stop(kill=True)
