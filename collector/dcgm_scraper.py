@@ -21,6 +21,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from collector.batch import Row
+from collector.config import CollectorConfig
 from collector.dcgm import parse
 from collector.dcgm_gpu import Gpu, row, state_of
 from collector.dcgm_xid import GpuKey, Xids, events, remember
@@ -204,6 +205,14 @@ class Scraper:
             raise ScrapeError(f"HTTP status {e.code}") from e
         except (OSError, HTTPException, ValueError) as e:
             raise ScrapeError(f"{type(e).__name__}: {getattr(e, 'reason', None) or e}") from e
+
+
+def of_config(config: CollectorConfig, now_s: Callable[[], float]) -> Scraper:
+    """The scraper that `[collector]` describes."""
+    return Scraper(
+        config.dcgm_url, node="" if config.dcgm_node_from_label else config.node, now_s=now_s,
+        cafile=config.dcgm_cafile, authorization_file=config.dcgm_authorization_file, synthetic=config.synthetic,
+    )  # fmt: skip
 
 
 def _gap(known: _Known, now_s: float) -> float | None:

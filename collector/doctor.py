@@ -66,12 +66,9 @@ def _nvml(config: Config) -> Check:
 
 
 def _dcgm(c: CollectorConfig) -> Check:
-    from collector.dcgm_scraper import Scraper
+    from collector.dcgm_scraper import of_config
 
-    scraper = Scraper(
-        c.dcgm_url, node="" if c.dcgm_node_from_label else c.node, now_s=time.time, cafile=c.dcgm_cafile,
-        authorization_file=c.dcgm_authorization_file,
-    )  # fmt: skip
+    scraper = of_config(c, time.time)
     scraper.tick()
     if scraper.counts.last_error:
         return Check(
@@ -124,7 +121,7 @@ def _kafka(config: Config) -> Check:
             "kafka", "absent", "embedded stream (the spool)", "set kafka.bootstrap_servers for a fleet"
         )
     try:
-        broker.reachable(config.kafka)
+        broker.check(config.kafka)
     except ForeshockError as e:
         return Check("kafka", "broken", str(e), "is the broker up, and may this host reach it?")
     return Check("kafka", "ok", f"{servers} answers")

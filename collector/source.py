@@ -103,15 +103,11 @@ class DcgmSource:
     """The GPUs that a dcgm-exporter (or a Prometheus federation) tells of."""
 
     def __init__(self, config: CollectorConfig, clock: Clock, desk: EventDesk) -> None:
-        from collector.dcgm_scraper import Scraper  # the parser it needs is for those who need it
+        from collector.dcgm_scraper import of_config  # the parser it needs is for those who need it
 
         self._desk = desk
         self._labels: dict[str, str] = {}
-        self._scraper = Scraper(
-            config.dcgm_url, node="" if config.dcgm_node_from_label else config.node, now_s=clock.time_s,
-            cafile=config.dcgm_cafile, authorization_file=config.dcgm_authorization_file,
-            synthetic=config.synthetic,
-        )  # fmt: skip
+        self._scraper = of_config(config, clock.time_s)
 
     def poll(self) -> Polled:
         tick = self._scraper.tick()

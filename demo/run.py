@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
+from alerting.webhook import new_secret
 from collector.config import Config
 from collector.config_file import load
 from collector.errors import ForeshockError
@@ -95,7 +94,7 @@ def _prepare(directory: Path, speed: float, kafka: str, trace: str | None) -> St
     (directory / _MARK).touch()
     secret = directory / "webhook.secret"
     secret.touch(mode=0o600)
-    secret.write_text("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+    secret.write_text(new_secret())
     if not trace:
         write_simulated_trace(directory / "trace.csv")
     library = build()

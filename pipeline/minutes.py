@@ -8,7 +8,7 @@ closed when its neighbours are `lateness_s` further on.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.stream import Position
@@ -75,9 +75,3 @@ class Minutes:
     def _first_needed(self, position: Position, following: int) -> int:
         records = self._unfinished.get(position)
         return records[0][0] if records else following
-
-    def forget(self, positions: Iterable[Position]) -> None:
-        """These partitions belong to another worker now."""
-        for position in positions:
-            self._unfinished.pop(position, None)
-            self._next.pop(position, None)
