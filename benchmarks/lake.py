@@ -1,10 +1,12 @@
-"""What the lake costs and how fast it answers: bytes per sample, ten queries timed, beside Prometheus on the same data.
+"""What the lake costs and how fast it answers: bytes per sample, twenty queries timed, beside Prometheus.
 
-    python benchmarks/lake.py [--rows 200000] [--gpus 512] [--prometheus-rows 20000] [--folder DIR]
+    python -m benchmarks.lake [--rows 2000000] [--gpus 1024] [--prometheus-rows 20000] [--folder DIR] [--keep]
 
 A sample is one row: all readings of one GPU at one second. Prometheus calls each reading a sample; both are given.
-The data is synthetic (benchmarks/lake_rows.py). The last line is one JSON object. --rows 100000000 --gpus 100000 needs
-about 6 GB of disk and hours on two cores; most of it is making the data.
+The data is synthetic (benchmarks/lake_rows.py). Part of it is written and compacted as ingest and upkeep do; all is
+laid down as upkeep leaves it (benchmarks/lake_large.py): for 100,000,000 rows that takes minutes and 6 GB of disk.
+Asked are the questions of docs/analysts.md, and ten scans of raw samples (benchmarks/lake_questions.py). The last line
+is one JSON object.
 """
 
 from __future__ import annotations
@@ -19,95 +21,85 @@ from pathlib import Path
 
 import polars as pl
 
+from benchmarks.lake_large import lay
 from benchmarks.lake_prometheus import Held, import_blocks
+from benchmarks.lake_questions import RAW, TARGET_S, ask, questions
 from benchmarks.lake_rows import START, Fleet
 from collector.config import UpkeepConfig
 from collector.records import FIELDS
 from pipeline.lake import Lake
-from pipeline.sql import Desk, Limits, connect
 from pipeline.upkeep import Upkeep
 
-APPENDS = 100
-"""At most about so many, so that a large run spends its time on rows."""
-FLUSH_S = 5
+WRITTEN_ROWS = 1_000_000
+"""At most so many go through Lake.append and upkeep: enough for a rate."""
+FLUSH_ROWS = 50_000
 READINGS = [f.name for f in FIELDS if f.role != "identity" and f.name != "gpu_state"]
-
-QUERIES = {
-    "the lake's rows": "SELECT count(*) FROM telemetry",
-    "one GPU, every reading, one minute": "FROM telemetry WHERE gpu_uuid = $gpu AND time >= $at AND time < $to",
-    "one GPU by minute": "SELECT time_bucket(INTERVAL 1 MINUTE, time) AS minute, avg(power_w), max(temperature_c) "
-    "FROM telemetry WHERE gpu_uuid = $gpu GROUP BY 1 ORDER BY 1",
-    "one node against its GPUs": "SELECT gpu_index, avg(sm_util_pct), max(nvml_latency_us), max(gap_s) "
-    "FROM telemetry WHERE node = $node GROUP BY 1 ORDER BY 1",
-    "fleet power by minute": "SELECT time_bucket(INTERVAL 1 MINUTE, time) AS minute, avg(power_w), sum(power_w) "
-    "FROM telemetry GROUP BY 1 ORDER BY 1",
-    "the ten hottest": "SELECT gpu_uuid, max(temperature_c) AS c FROM telemetry GROUP BY 1 ORDER BY 2 DESC LIMIT 10",
-    "energy by job": "SELECT job, sum(j) FROM (SELECT job, gpu_uuid, max(energy_j) - min(energy_j) AS j "
-    "FROM telemetry GROUP BY 1, 2) GROUP BY 1 ORDER BY 2 DESC LIMIT 10",
-    "link errors, worst ten": "SELECT gpu_uuid, max(nvlink_crc_flit_errors) - min(nvlink_crc_flit_errors) AS n "
-    "FROM telemetry GROUP BY 1 ORDER BY 2 DESC LIMIT 10",
-    "throttled samples": "SELECT node, count(*) FROM telemetry WHERE clock_event_reasons & 64 <> 0 "
-    "GROUP BY 1 ORDER BY 2 DESC LIMIT 10",
-    "every GPU's last row": "SELECT gpu_uuid, time, gpu_state, power_w FROM gpu_now",
-}
 
 
 def main() -> None:
     args = _arguments()
     work = Path(tempfile.mkdtemp(prefix="foreshock-lake-", dir=args.folder))
     try:
-        result = measure(work, args.rows, args.gpus) | beside_prometheus(work, args.prometheus_rows)
+        result = written(work, min(args.rows, WRITTEN_ROWS), args.gpus)
+        result |= asked(work, args.rows, args.gpus) | beside_prometheus(work, args.prometheus_rows)
     finally:
-        shutil.rmtree(work)
+        if args.keep:
+            print(f"kept: {work}")
+        else:
+            shutil.rmtree(work)
     print(json.dumps(result))
 
 
-def measure(work: Path, rows: int, gpus: int) -> dict[str, object]:
-    """Write, keep, ask. Times are seconds of the wall clock, each query once on a fresh desk (files may be cached)."""
-    lake, seconds = Lake(work / "lake"), max(rows // gpus, 1)
-    per_append = min(seconds, max(FLUSH_S, seconds // APPENDS))
-    append_s, written, values = 0.0, 0, 0
-    for block in Fleet(gpus).blocks(seconds, per_append):
+def written(work: Path, rows: int, gpus: int) -> dict[str, object]:
+    """How fast rows are appended and compacted, and what that does to their bytes."""
+    lake, seconds = Lake(work / "written"), max(rows // gpus, 1)
+    append_s, count, values = 0.0, 0, 0
+    for block in Fleet(gpus).blocks(seconds, max(FLUSH_ROWS // gpus, 1)):
         begun_s = time.perf_counter()
         lake.append("telemetry", block)
         append_s += time.perf_counter() - begun_s
-        written += block.height
+        count += block.height
         values += _values(block)
-    before = _bytes(lake)
+    before = _bytes(lake, "telemetry")
     begun_s = time.perf_counter()
     report = Upkeep(lake, UpkeepConfig()).round(START + timedelta(days=2))
     upkeep_s = time.perf_counter() - begun_s
-    after = _bytes(lake)
-    print(f"synthetic telemetry: {written:,} samples of {gpus:,} GPUs, {values / written:.0f} readings each")
-    print(f"written        {before / written:8.1f} bytes a sample, {written / append_s:12,.0f} samples/s")
-    print(f"after upkeep   {after / written:8.1f} bytes a sample, {report.made} files of {report.merged}")
+    after = _bytes(lake, "telemetry")
+    print(f"synthetic telemetry: {count:,} samples of {gpus:,} GPUs, {values / count:.0f} readings each")
+    print(f"appended       {before / count:8.1f} bytes a sample, {count / append_s:12,.0f} samples/s")
+    print(f"after upkeep   {after / count:8.1f} bytes a sample, {report.made} files of {report.merged}")
     return {
-        "rows": written, "gpus": gpus, "bytes_per_sample": round(after / written, 2),
-        "bytes_per_reading": round(after / values, 4), "bytes_per_sample_written": round(before / written, 2),
-        "append_samples_per_s": round(written / append_s), "files": len(lake.files("telemetry")),
+        "readings_per_sample": round(values / count), "bytes_per_sample_written": round(before / count, 2),
+        "append_samples_per_s": round(count / append_s),
         "upkeep_samples_per_s": round(sum(report.rows_by_table.values()) / upkeep_s),
-        "queries_s": _ask(lake, gpus),
     }  # fmt: skip
 
 
-def _ask(lake: Lake, gpus: int) -> dict[str, float]:
-    some = next(Fleet(gpus).blocks(1, 1)).row(gpus // 2, named=True)
-    params = {
-        "gpu": some["gpu_uuid"], "node": some["node"], "at": some["time"],
-        "to": some["time"] + timedelta(minutes=1),
+def asked(work: Path, rows: int, gpus: int) -> dict[str, object]:
+    """The whole lake, its bytes, and its answers."""
+    lake = Lake(work / "lake")
+    laid = lay(lake, rows, gpus)
+    per_row = {t: round(_bytes(lake, t) / laid.rows[t], 2) for t in ("telemetry", "rollups", "predictions")}
+    print(
+        f"laid down {laid.rows['telemetry']:,} samples in {laid.seconds:.0f} s, {per_row['telemetry']} bytes each;"
+    )
+    print(f"{laid.rows['rollups']:,} GPU-minutes, {per_row['rollups']} bytes each")
+    result: dict[str, object] = {
+        "rows": laid.rows["telemetry"], "gpus": gpus, "laid_s": round(laid.seconds),
+        "bytes_per_sample": per_row["telemetry"], "bytes_per_rollup": per_row["rollups"],
+        "bytes_per_prediction": per_row["predictions"], "files": len(lake.files("telemetry")),
     }  # fmt: skip
-    took = {}
-    with connect(lake.files, lake.path, Limits(time_s=600)) as desk:
-        for name, sql in QUERIES.items():
-            took[name] = _timed(desk, sql, {k: v for k, v in params.items() if f"${k}" in sql})
-            print(f"{took[name]:8.3f} s  {name}")
-    return took
-
-
-def _timed(desk: Desk, sql: str, params: dict[str, object]) -> float:
-    begun_s = time.perf_counter()
-    assert desk.query(sql, params).height > 0 or "clock_event_reasons" in sql
-    return round(time.perf_counter() - begun_s, 4)
+    for what, queries in {"questions": questions(), "raw": RAW}.items():
+        answered = ask(lake, gpus, queries)
+        print(f"{what}: connected in {answered.connect_s:.2f} s; first and second asking, s")
+        for name, first_s in answered.first_s.items():
+            late = "  OVER" if first_s > TARGET_S else ""
+            print(f"{first_s:8.3f} {answered.again_s[name]:8.3f}  {name}{late}")
+        result |= {
+            f"{what}_connect_s": round(answered.connect_s, 2), f"{what}_s": answered.first_s,
+            f"{what}_again_s": answered.again_s, f"{what}_over": answered.over(),
+        }  # fmt: skip
+    return result
 
 
 def beside_prometheus(work: Path, rows: int) -> dict[str, object]:
@@ -125,7 +117,7 @@ def beside_prometheus(work: Path, rows: int) -> dict[str, object]:
     for part in data.iter_slices(max(gpus * 60, 1)):
         lake.append("telemetry", part)
     Upkeep(lake, UpkeepConfig()).round(START + timedelta(days=2))
-    return {"prometheus": _compared(held, _bytes(lake), data)}
+    return {"prometheus": _compared(held, _bytes(lake, "telemetry"), data)}
 
 
 def _compared(held: Held, ours: int, data: pl.DataFrame) -> dict[str, object]:
@@ -140,8 +132,8 @@ def _compared(held: Held, ours: int, data: pl.DataFrame) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _bytes(lake: Lake) -> int:
-    return sum(Path(f).stat().st_size for f in lake.files("telemetry"))
+def _bytes(lake: Lake, table: str) -> int:
+    return sum(Path(f).stat().st_size for f in lake.files(table))
 
 
 def _values(rows: pl.DataFrame) -> int:
@@ -152,10 +144,11 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--gpus", type=int, default=512)
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--gpus", type=int, default=1024)
     parser.add_argument("--prometheus-rows", type=int, default=20_000, help="0 leaves it out")
     parser.add_argument("--folder", help="where to work; as large as the lake (default: the system's)")
+    parser.add_argument("--keep", action="store_true", help="leave the lakes where they are")
     return parser.parse_args()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from collector.config import KafkaConfig
 from collector.errors import ConfigError, ForeshockError
 
 log = logging.getLogger(__name__)
+
+_FETCH_BYTES = 16 * 2**20
 
 
 def _connection(config: KafkaConfig) -> dict[str, Any]:
@@ -70,16 +74,17 @@ def consumer(
 ) -> Any:
     """A KafkaConsumer of `group` on `topics`; offsets are committed by the caller, after its own writes.
 
-    `revoked` and `assigned` are called, within a poll, when the group deals out its partitions anew.
+    `revoked` and `assigned` are called while a poll waits for them, in a thread of their own, when the group deals
+    out its partitions anew. They may take long (up to `max.poll.interval`, 5 minutes) and may commit.
     """
-    from kafka import ConsumerRebalanceListener, KafkaConsumer
+    from kafka import AsyncConsumerRebalanceListener, KafkaConsumer
 
-    class Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-        def on_partitions_revoked(self, revoked_: object) -> None:
-            revoked()
+    class Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+        async def on_partitions_revoked(self, revoked_: object) -> None:
+            await _aside(made, revoked)
 
-        def on_partitions_assigned(self, assigned_: object) -> None:
-            assigned()
+        async def on_partitions_assigned(self, assigned_: object) -> None:
+            await _aside(made, assigned)
 
     ensure_topics(config, topics)
     made = _open(
@@ -89,16 +94,47 @@ def consumer(
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            max_poll_records=500,
+            # What is fetched ahead is bounded by bytes (as they travel, compressed) per broker, not by partitions:
+            # one response that is being read, and the next one on its way. `poll` bounds what it hands out.
+            fetch_max_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=_FETCH_BYTES // 4,
             # A worker that was killed keeps its partitions for one session: minutes of risk wait that long.
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=3_000,
+            session_timeout_ms=int(config.session_s * 1e3),
+            heartbeat_interval_ms=int(config.session_s * 300),
             metadata_max_age_ms=10_000,
             client_id="foreshock",
         ),
     )
+    for topic in topics:
+        made.partitions_for_topic(
+            topic
+        )  # asked for now: a leader that does not know them yet deals out nothing
     made.subscribe(topics, listener=Listener())
     return made
+
+
+async def _aside(consumer: Any, work: Callable[[], None]) -> None:
+    """Await `work`, done in a thread: kafka-python's own thread must go on sending heartbeats, and may not commit."""
+    from kafka.future import Future
+
+    loop, done = consumer._net, Future()
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as e:  # noqa: BLE001 - it is raised again where it is awaited
+            end(done.failure, e)
+        else:
+            end(done.success, None)
+
+    def end(tell: Callable[[Any], Any], what: object) -> None:
+        async def on_loop() -> None:
+            tell(what)
+
+        loop.call_soon_threadsafe(on_loop)
+
+    threading.Thread(target=run, name="rebalance", daemon=True).start()
+    await done
 
 
 def ensure_topics(config: KafkaConfig, topics: Sequence[str]) -> None:
@@ -142,3 +178,18 @@ def _open(config: KafkaConfig, make: Any) -> Any:
 def check(config: KafkaConfig) -> None:
     """Raises ForeshockError when no broker answers."""
     producer(config).close(timeout=5)
+
+
+@contextlib.contextmanager
+def explained(config: KafkaConfig) -> Iterator[None]:
+    """What kafka-python raises, as an error that says what to do; what a rebalance callback raised, as it was."""
+    from kafka.errors import KafkaError
+
+    try:
+        yield
+    except KafkaError as e:
+        if isinstance(e.__cause__, ForeshockError):
+            raise e.__cause__ from e
+        raise ForeshockError(
+            f"kafka {config.bootstrap_servers}: {type(e).__name__}: {e}", hint="foreshock doctor"
+        ) from e

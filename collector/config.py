@@ -87,6 +87,8 @@ class KafkaConfig:
     partitions: int = -1
     """Partitions of a topic that we create; -1 is the broker's own default. As many as there may be workers."""
     replication_factor: int = -1
+    session_s: float = 10.0
+    """A consumer that is not heard for so long (killed, say) loses its partitions. The broker's least is 6."""
     topic_prefix: str = ""
     """Put before every topic name, so that two fleets (or a trial) can share one broker."""
     ingest_group: str = "foreshock-ingest"
@@ -106,12 +108,12 @@ class IngestConfig:
 
     lateness_s: float = 10.0
     """A minute of a silent node closes when its neighbours are this far past it."""
-    look_back_minutes: int = 60
-    """How much history the live features see. At least the longest feature window."""
     flush_s: float = 5.0
     """Telemetry and events reach the lake at least this often (real seconds)."""
     watch_level: float = 0.05
     """Risks from here on travel to the watcher."""
+    dead_letters_per_minute: int = 1000
+    """Unreadable records of one worker that are published; more are counted, and a summary tells of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from pipeline.features import FEATURE_SET, NAMES
+from pipeline.features import FEATURE_SET
+from pipeline.signals import Floats, Ints
 from pipeline.tables import REASON
 
 HORIZON_S: Final = 3600
@@ -47,15 +49,20 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("gap_excess_10m", (10, .15), (60, .45), "< 10 s over its peers", "the GPU stopped answering for a while", "GWDG 2026: gaps lead off-bus faults; number judged"),
     Rule("bad_sample_share_10m", (.02, .05), (.5, .40), "< 2 %", "the GPU answers only sometimes", "GWDG 2026; number judged"),
     Rule("nvml_errors_10m", (1, .05), (60, .40), "0", "driver calls fail", "judged"),
-    Rule("nvml_latency_ratio", (50, .05), (1000, .25), "< 50", "driver calls have become slow", "proxy for GSP timeouts (Xid 119); judged"),
+    Rule("nvml_latency_ratio", (50, .05), (1000, .25), "< 50", "driver calls have become slower than in the hour before", "proxy for GSP timeouts (Xid 119); judged"),
     Rule("remapped_uncorrectable_60m", (1, .15), (4, .50), "0", "rows remapped after uncorrected errors", "SuperBench, B200 case; number judged"),
+    Rule("remapped_rows_24h", (4, .05), (64, .25), "< 4", "rows are being remapped", "growth before a B200 vanished (Lablup 2026); number judged"),
     Rule("remap_pending", (1, .10), (1, .10), "0", "a row remap waits for a reset", "judged"),
     Rule("remapped_rows", (10, .10), (128, .40), "< 10", "many remapped rows", "SuperBench: > 10 rows, 83 % of nodes regress (no time scale)"),
     Rule("pcie_replay_10m", (10, .05), (1000, .35), "< 10", "PCIe replays", "sometimes precedes Xid 79; judged"),
     Rule("pcie_width_drop", (1, .25), (8, .50), "0", "the PCIe link lost lanes", "8.6 % of Minder's faults; number judged"),
     Rule("thermal_violation_10m", (1e6, .05), (3e8, .20), "< 1 s", "throttled by temperature", "judged"),
     Rule("temperature_peer_delta_c", (10, .03), (25, .15), "< 10 C", "hotter than its neighbours", "judged; weak on Titan and Summit"),
+    Rule("temperature_own_delta_c", (8, .02), (20, .10), "< 8 C", "warmer than an hour ago at the same power", "judged"),
     Rule("fault_events_24h", (1, .30), (5, .60), "0", "it has failed within a day", "Summit: 44 % of DBEs follow another within 120 h; number judged"),
+    Rule("fault_events_7d", (1, .01), (10, .10), "0", "it has failed within a week", "Summit: 44 % of DBEs within 120 h of another; per hour, judged"),
+    Rule("node_fault_events_24h", (1, .01), (10, .10), "0", "other GPUs of its node have failed", "Delta: 14 % of NVLink errors spread; per hour, judged"),
+    Rule("slot_fault_events_90d", (1, .01), (10, .05), "0", "other cards have failed in its slot", "Summit: slots differ; number judged"),
     Rule("precursor_events_24h", (1, .10), (10, .40), "0", "precursor Xids (63, 92, 94, 121)", "literature section 5; number judged"),
 )
 # fmt: on
@@ -70,52 +77,45 @@ class RuleScorer:
 
     def score(self, matrix: pl.DataFrame) -> pl.DataFrame:
         """Risk in 0..1 and its reasons, strongest first. An unknown feature says nothing, for or against."""
-        probabilities = matrix.select(_probability(r).alias(f"p{i}") for i, r in enumerate(RULES))
-        risk = 1 - probabilities.select(
-            pl.reduce(lambda a, b: a * b, [1 - pl.col(c) for c in probabilities.columns]).alias("kept")
-        )["kept"].alias("risk")
-        reasons = _reasons(matrix, probabilities)
-        return pl.DataFrame({"risk": risk}).with_columns(reasons)
+        values = np.stack([matrix[r.feature].to_numpy() for r in RULES], axis=1)
+        spoke = np.stack([values[:, i] >= r.low[0] for i, r in enumerate(RULES)], axis=1)
+        rows = np.flatnonzero(
+            spoke.any(axis=1)
+        )  # nearly every GPU is healthy, and no rule has anything to say
+        values, spoke = values[rows], spoke[rows]
+        probabilities = np.stack([_probability(r, values[:, i]) for i, r in enumerate(RULES)], axis=1)
+        risk = np.zeros(matrix.height)
+        risk[rows] = 1 - np.prod(np.where(spoke, 1 - probabilities, 1.0), axis=1)
+        reasons = _reasons(rows, values, np.where(spoke, -np.log(1 - probabilities), 0.0))
+        everyone = pl.DataFrame({"_row": np.arange(matrix.height), "risk": risk})
+        told = everyone.join(reasons, on="_row", how="left", maintain_order="left")
+        return told.select("risk", pl.col("reasons").fill_null(pl.lit([], dtype=pl.List(REASON))))
 
 
-def _probability(rule: Rule) -> pl.Expr:
+def _probability(rule: Rule, values: Floats) -> Floats:
+    """Where the rule speaks; what it gives elsewhere means nothing."""
     (x0, p0), (x1, p1) = rule.low, rule.high
-    value = pl.col(rule.feature)
     if x0 == x1:
-        risen = pl.lit(p1)
-    else:
-        share = (value.clip(lower_bound=x0).log() - math.log(x0)) / (math.log(x1) - math.log(x0))
-        risen = p0 + (p1 - p0) * share.clip(0, 1)
-    return pl.when(value >= x0).then(risen).otherwise(0.0)
+        return np.full(len(values), p1)
+    share = np.log(np.fmax(values, x0) / x0) / math.log(x1 / x0)
+    risen: Floats = p0 + (p1 - p0) * np.clip(share, 0, 1)
+    return risen
 
 
-def _reasons(matrix: pl.DataFrame, probabilities: pl.DataFrame) -> pl.Series:
-    """Per row the rules that spoke. `share` is its part of the evidence -log(1-p); shares sum to 1."""
-    rows = pl.concat([matrix.select(NAMES), probabilities], how="horizontal").with_row_index("_row")
-    weight = {i: -(1 - pl.col(f"p{i}")).log() for i in range(len(RULES))}
-    total = pl.sum_horizontal(weight.values())
-    parts = [
-        rows.select("_row", _struct(rule, pl.col(rule.feature), weight[i] / total).alias("reason")).filter(
-            rows[f"p{i}"] > 0
-        )
-        for i, rule in enumerate(RULES)
-    ]
-    listed = (
-        pl.concat(parts)
-        .sort(pl.col("reason").struct.field("share"), descending=True, maintain_order=True)
+_SAID: Final = pl.DataFrame({
+    "_rule": range(len(RULES)), "feature": [r.feature for r in RULES],
+    "healthy": [r.healthy for r in RULES], "text": [r.text for r in RULES],
+})  # fmt: skip
+
+
+def _reasons(rows: Ints, values: Floats, weight: Floats) -> pl.DataFrame:
+    """Per row the rules that spoke: _row, reasons. `share` is a rule's part of the evidence -log(1-p), of 1."""
+    row, rule = np.nonzero(weight)
+    share = weight[row, rule] / weight.sum(axis=1)[row]
+    told = pl.DataFrame({"_row": rows[row], "_rule": rule, "value": values[row, rule], "share": share})
+    return (
+        told.sort("_row", "share", "_rule", descending=[False, True, False])
+        .join(_SAID, on="_rule", how="left", maintain_order="left")
         .group_by("_row", maintain_order=True)
-        .agg(pl.col("reason"))
-    )
-    empty = pl.lit([], dtype=pl.List(REASON))
-    joined = rows.select("_row").join(listed, on="_row", how="left", maintain_order="left")
-    return joined.select(pl.col("reason").fill_null(empty).alias("reasons"))["reasons"]
-
-
-def _struct(rule: Rule, value: pl.Expr, share: pl.Expr) -> pl.Expr:
-    return pl.struct(
-        pl.lit(rule.feature).alias("feature"),
-        value.alias("value"),
-        pl.lit(rule.healthy).alias("healthy"),
-        share.alias("share"),
-        pl.lit(rule.text).alias("text"),
+        .agg(pl.struct(f.name for f in REASON.fields).cast(REASON).alias("reasons"))
     )

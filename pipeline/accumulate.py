@@ -1,20 +1,20 @@
 """Samples -> minutes, batch by batch, without keeping a sample: one slot per GPU, one array per statistic.
 
-A GPU's samples come in its own time order, so each GPU has one open minute. A batch is sorted by GPU once; then
-every column is reduced over its segments in NumPy and merged into the slots. Memory is a few kilobytes per GPU,
-whatever the rate. NaN stands for "not known" inside and becomes null on the way out.
+A GPU's samples come in its own time order, so each GPU has one open minute. A batch is laid out by GPU once
+(pipeline.columns.Grid); then every column is reduced in NumPy and merged into the slots. Memory is a few
+kilobytes per GPU, whatever the rate. NaN stands for "not known" inside and becomes null on the way out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline.columns import Counter, Floats, Ints, Last, Segments, Spread
+from pipeline.columns import Counter, Floats, Grid, Ints, Last, Spread, last_known
 from pipeline.tables import DELTAS, LASTS, ROLLUPS, STATISTICS
 
 _NONE: Final = -1
@@ -22,6 +22,9 @@ _MINUTE_US: Final = 60_000_000
 _FIRST_SLOTS: Final = 64
 _TEXTS: Final = ("node", "pci_bdf", "gpu_state")
 _MEASURED: Final = tuple(name for name, kept in STATISTICS.items() if kept)
+_REDUCED: Final = tuple(dict.fromkeys([*_MEASURED, *DELTAS, *(f.name for f in LASTS)]))
+_Finished = dict[str, NDArray[Any]]
+"""Columns of ROLLUPS for some GPUs, `minute` since the epoch and NaN for null."""
 
 
 class MinuteAccumulator:
@@ -42,10 +45,11 @@ class MinuteAccumulator:
         self._text: dict[str, NDArray[np.object_]] = {
             n: np.full(self._size, None, object) for n in (*_TEXTS, "job", "gpu_uuid")
         }
-        self._spreads = {name: Spread(self._size) for name in _MEASURED}
+        self._spreads = {name: Spread(self._size, STATISTICS[name]) for name in _MEASURED}
         self._counters = {name: Counter(self._size) for name in DELTAS}
         self._lasts = {f.name: Last(self._size) for f in LASTS}
-        self._finished: list[pl.DataFrame] = []
+        self._finished: list[_Finished] = []
+        self._waiting = pl.DataFrame(schema=ROLLUPS)
 
     def add(self, rows: pl.DataFrame) -> None:
         """Take telemetry rows, each GPU's in time order and none of them before its open minute."""
@@ -53,16 +57,11 @@ class MinuteAccumulator:
             return
         slots = self._slots(rows["gpu_uuid"])
         minutes = rows["time"].dt.epoch("us").to_numpy() // _MINUTE_US
-        segments = Segments(slots)
-        arranged = minutes[segments.order]
-        of_segment = arranged[segments.starts]
-        if (arranged == segments.spread(of_segment)).all():
-            self._merge(rows, segments, segments.order, of_segment)
-            return
-        for minute in np.unique(minutes):  # some GPU passes from one minute to the next in this batch
-            chosen = np.flatnonzero(minutes == minute)
-            segments = Segments(slots[chosen])
-            self._merge(rows, segments, chosen[segments.order], minute)
+        every = np.unique(minutes)
+        for minute in every:
+            chosen = np.flatnonzero(minutes == minute) if len(every) > 1 else np.arange(rows.height)
+            for grid in Grid.of(slots[chosen], chosen):
+                self._merge(rows, grid, int(minute))
 
     def take(self, closed: Mapping[str, int]) -> pl.DataFrame:
         """ROLLUPS rows of the minutes up to `closed` (node -> minute since the epoch); they leave the slots."""
@@ -70,75 +69,74 @@ class MinuteAccumulator:
         limit = np.fromiter((closed.get(n, _NONE) for n in nodes), int, len(nodes))
         open_minute = self._minute[: len(nodes)]
         self._finish(np.flatnonzero((open_minute != _NONE) & (open_minute <= limit)))
-        done = pl.concat([pl.DataFrame(schema=ROLLUPS), *self._finished])
+        done = pl.concat([self._waiting, *_framed(self._finished)])
         ready = done["minute"].dt.epoch("s") // 60 <= done["node"].replace_strict(
             dict(closed), default=_NONE, return_dtype=pl.Int64
         )
-        self._finished = [done.filter(~ready)]
+        self._finished, self._waiting = [], done.filter(~ready)
         return done.filter(ready).sort("gpu_uuid", "minute")
 
-    def _merge(self, rows: pl.DataFrame, segments: Segments, order: Ints, minute: Ints) -> None:
-        """Reduce `rows[order]` over `segments`; `minute` is each segment's, or one for all."""
-        mine = segments.slots
+    def _merge(self, rows: pl.DataFrame, grid: Grid, minute: int) -> None:
+        """Reduce the rows of `grid`, all of them of one minute."""
+        mine = grid.slots
         before = self._minute[mine]
         self._finish(mine[(before != _NONE) & (before < minute)])
         self._minute[mine] = minute
-        everything = len(order) == rows.height and bool((order[1:] > order[:-1]).all())
-        sub = rows if everything else rows[order]
-        self._identify(sub, segments)
-        for name, spread in self._spreads.items():
-            if sub[name].null_count() < sub.height:
-                spread.add(segments, _floats(sub[name]))
-        for name, counter in self._counters.items():
-            if sub[name].null_count() < sub.height:
-                counter.add(segments, _floats(sub[name]))
-        for name, last in self._lasts.items():
-            if sub[name].null_count() < sub.height:
-                last.add(segments, _floats(sub[name]))
+        self._identify(rows, grid)
+        for name in _REDUCED:
+            column = rows[name]
+            unknown = column.null_count()
+            if unknown == rows.height:
+                continue
+            values, whole = _floats(column), unknown == 0
+            if name in self._spreads or name in self._counters or not whole:
+                self._reduce(name, grid, grid.take(values), whole=whole and grid.even)
+            else:
+                self._lasts[name].add(mine, values[grid.ends])
 
-    def _identify(self, sub: pl.DataFrame, segments: Segments) -> None:
-        mine = segments.slots
-        self._counts["samples"][mine] += segments.lengths
-        self._counts["good_samples"][mine] += segments.total(
-            (sub["gpu_state"] == "ok").fill_null(value=False).to_numpy()
-        )
-        failed = (sub["nvml_return"] != 0).fill_null(value=False).to_numpy()
-        self._counts["nvml_errors"][mine] += segments.total(failed)
-        gap = np.fmax.reduceat(_floats(sub["gap_s"]), segments.starts)
+    def _reduce(self, name: str, grid: Grid, values: Floats, *, whole: bool) -> None:
+        if name in self._spreads:
+            self._spreads[name].add(grid, values, whole=whole)
+        if name in self._counters:
+            self._counters[name].add(grid, values, whole=whole)
+        if name in self._lasts:
+            self._lasts[name].add(grid.slots, values[-1] if whole else last_known(values))
+
+    def _identify(self, rows: pl.DataFrame, grid: Grid) -> None:
+        mine = grid.slots
+        self._counts["samples"][mine] += grid.lengths
+        for name, true in (
+            ("good_samples", rows["gpu_state"] == "ok"),
+            ("nvml_errors", rows["nvml_return"] != 0),
+        ):
+            self._counts[name][mine] += grid.total(true.fill_null(value=False).to_numpy())
+        gap = np.fmax.reduce(grid.take(_floats(rows["gap_s"])), axis=0)
         self._gap[mine] = np.fmax(self._gap[mine], gap)
-        ends = sub[segments.ends]
-        self._synthetic[mine] |= np.logical_or.reduceat(
-            sub["synthetic"].fill_null(value=False).to_numpy(), segments.starts
-        )
-        self._index[mine] = _floats(ends["gpu_index"])
+        self._synthetic[mine] |= grid.total(rows["synthetic"].fill_null(value=False).to_numpy()) > 0
+        self._index[mine] = _floats(rows["gpu_index"])[grid.ends]
         for name in _TEXTS:
-            self._text[name][mine] = ends[name].to_numpy()
-        if sub["job"].null_count() < sub.height:
-            jobs = sub["job"].to_numpy()
-            found, where = segments.last_valid(sub["job"].is_not_null().to_numpy())
-            self._text["job"][mine[found]] = jobs[where[found]]
+            self._text[name][mine] = rows[name].gather(grid.ends).to_numpy()
+        if rows["job"].null_count() < rows.height:
+            place = np.where(rows["job"].is_not_null(), np.arange(rows.height, dtype=float), np.nan)
+            last = last_known(grid.take(place))
+            known = ~np.isnan(last)
+            self._text["job"][mine[known]] = rows["job"].gather(last[known].astype(int)).to_numpy()
 
     def _finish(self, slots: Ints) -> None:
         """The open minutes of `slots` become rows; the slots are empty then, but remember their counters."""
         if not len(slots):
             return
-        columns: dict[str, pl.Series | NDArray[np.generic]] = {
-            "minute": pl.Series(self._minute[slots] * _MINUTE_US).cast(ROLLUPS["minute"]),
-            "gpu_index": self._index[slots], "synthetic": self._synthetic[slots], "gap_max_s": self._gap[slots],
+        columns: _Finished = {
+            "minute": self._minute[slots], "gpu_index": self._index[slots], "synthetic": self._synthetic[slots],
+            "gap_max_s": self._gap[slots],
             **{name: counts[slots] for name, counts in self._counts.items()},
-            **{name: pl.Series(text[slots].tolist(), dtype=pl.String) for name, text in self._text.items()},
+            **{name: text[slots] for name, text in self._text.items()},
         }  # fmt: skip
         for name, spread in self._spreads.items():
-            columns |= {f"{name}_{s}": v for s, v in spread.take(slots, STATISTICS[name]).items()}
+            columns |= {f"{name}_{s}": v for s, v in spread.take(slots).items()}
         columns |= {f"{name}_delta": counter.take(slots) for name, counter in self._counters.items()}
         columns |= {f"{name}_last": last.take(slots) for name, last in self._lasts.items()}
-        frame = pl.DataFrame(columns)
-        self._finished.append(
-            frame.select(
-                (pl.col(n).fill_nan(None) if frame.schema[n].is_float() else pl.col(n)).cast(kind)
-                for n, kind in ROLLUPS.items()
-            )
-        )
+        self._finished.append(columns)
         self._minute[slots] = _NONE
         self._gap[slots] = np.nan
         self._synthetic[slots] = False
@@ -185,3 +183,19 @@ class MinuteAccumulator:
 def _floats(series: pl.Series) -> Floats:
     """Null -> NaN. Counters above 2**53 lose their last digits, which no delta of a minute is made of."""
     return series.cast(pl.Float64).to_numpy()
+
+
+def _framed(finished: Sequence[_Finished]) -> Iterator[pl.DataFrame]:
+    """The rows of all at once: 250 columns are made a frame once a minute, not once a batch."""
+    if not finished:
+        return
+    columns = {name: np.concatenate([some[name] for some in finished]) for name in finished[0]}
+    texts = {
+        name: pl.Series(columns[name].tolist(), dtype=pl.String) for name in (*_TEXTS, "job", "gpu_uuid")
+    }
+    minute = pl.Series(columns["minute"] * _MINUTE_US).cast(ROLLUPS["minute"])
+    frame = pl.DataFrame(columns | texts | {"minute": minute})
+    yield frame.select(
+        (pl.col(n).fill_nan(None) if frame.schema[n].is_float() else pl.col(n)).cast(kind)
+        for n, kind in ROLLUPS.items()
+    )

@@ -1,12 +1,13 @@
-"""Reductions of one telemetry column over the segments of a batch, merged into one slot per GPU.
+"""Reductions of one telemetry column over a batch, merged into one slot per GPU. NaN is "not known".
 
-`Segments` is a batch sorted by slot: the rows of one GPU stand together, in time order. NaN is "not known".
+`Grid` lays a batch out as a table: a column per GPU, its rows downward in time order. Reductions then run down
+the rows for all GPUs at once, which is what a processor does best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Collection, Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,87 +15,119 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-Number = TypeVar("Number", np.float64, np.int64)
+
+_WASTE: Final = 4
+"""A grid may be this many times larger than its batch; then it is cut where the shorter columns end."""
 
 
-class Segments:
-    """Where each GPU's rows lie after a stable sort of `slots`. Not empty."""
+class Grid:
+    """Where the rows of each GPU lie. `rows` are row numbers of a batch, `slots` their GPUs. Not empty."""
 
-    def __init__(self, slots: Ints) -> None:
-        self.order: Ints = np.argsort(slots, kind="stable")
-        arranged = slots[self.order]
-        new = np.empty(len(arranged), bool)
-        new[0] = True
-        np.not_equal(arranged[1:], arranged[:-1], out=new[1:])
-        self.starts: Ints = np.flatnonzero(new)
-        self.lengths: Ints = np.diff(np.append(self.starts, len(arranged)))
-        self.ends: Ints = self.starts + self.lengths - 1
-        self.slots: Ints = arranged[self.starts]
-        self._places: Ints = np.arange(len(arranged))
+    def __init__(self, slots: Ints, starts: Ints, lengths: Ints, rows: Ints) -> None:
+        self.slots = slots
+        self.lengths = lengths
+        depth = int(lengths.max())
+        places = np.arange(depth)[:, None]
+        self.real: Bools = places < lengths
+        self.even = bool(self.real.all())
+        self._rows: Ints = rows[np.minimum(starts + places, starts + lengths - 1)]
+        self.ends: Ints = self._rows[-1]
+        """The last row of each GPU."""
+
+    @staticmethod
+    def of(slots: Ints, rows: Ints) -> Iterator[Grid]:
+        """The grids of a batch: one, or several in time order where some GPUs have many more rows than others."""
+        order = np.argsort(slots, kind="stable")
+        arranged = slots[order]
+        new = np.append(True, arranged[1:] != arranged[:-1])
+        starts = np.flatnonzero(new)
+        lengths = np.diff(np.append(starts, len(arranged)))
+        yield from _cut(arranged[starts], starts, lengths, rows[order])
+
+    def take(self, values: Floats) -> Floats:
+        """[rows, GPUs] of a column; what is beyond a GPU's own rows is not known."""
+        taken = values[self._rows]
+        if not self.even:
+            taken[~self.real] = np.nan
+        return taken
 
     def total(self, values: Bools) -> Ints:
-        """How many are true, per segment."""
-        return np.add.reduceat(values.astype(np.int64), self.starts)
+        """How many are true, per GPU."""
+        found: Ints = (values[self._rows] & self.real).sum(axis=0)
+        return found
 
-    def last_valid(self, valid: Bools) -> tuple[Bools, Ints]:
-        """Per segment: whether any row is valid, and the position of the last one that is."""
-        place = np.where(valid, self._places, -1)
-        last = np.maximum.reduceat(place, self.starts)
-        return last >= 0, last
 
-    def spread(self, per_segment: NDArray[Number]) -> NDArray[Number]:
-        """One value per segment -> one per row."""
-        return np.repeat(per_segment, self.lengths)
+def _cut(slots: Ints, starts: Ints, lengths: Ints, rows: Ints) -> Iterator[Grid]:
+    depth = int(lengths.max())
+    if depth * len(slots) <= _WASTE * int(lengths.sum()):
+        yield Grid(slots, starts, lengths, rows)
+        return
+    at = depth // _WASTE
+    yield from _cut(slots, starts, np.minimum(lengths, at), rows)
+    longer = lengths > at
+    yield from _cut(slots[longer], starts[longer] + at, lengths[longer] - at, rows)
 
 
 class Spread:
-    """Mean, min, max and standard deviation. Sums are of the distance to the first value: no cancellation."""
+    """Those of mean, min, max and std that are `kept`. Sums are of the distance to the first value: no cancellation."""
 
-    def __init__(self, size: int) -> None:
-        self._reference: Floats = np.full(size, np.nan)
-        self._count: Floats = np.zeros(size)
-        self._sum: Floats = np.zeros(size)
-        self._squares: Floats = np.zeros(size)
-        self._min: Floats = np.full(size, np.nan)
-        self._max: Floats = np.full(size, np.nan)
+    def __init__(self, size: int, kept: Collection[str]) -> None:
+        self._kept = kept
+        self._empty: dict[str, float] = {}
+        if "mean" in kept or "std" in kept:
+            self._empty |= {"reference": np.nan, "count": 0.0, "sum": 0.0}
+        if "std" in kept:
+            self._empty["squares"] = 0.0
+        self._empty |= {name: np.nan for name in ("min", "max") if name in kept}
+        self._of: dict[str, Floats] = {name: np.full(size, v) for name, v in self._empty.items()}
 
-    def add(self, segments: Segments, values: Floats) -> None:
-        mine, starts = segments.slots, segments.starts
-        known = ~np.isnan(values)
-        whole = bool(known.all())
-        first = values[starts] if whole else _first(segments, values, known)
-        self._reference[mine] = np.where(np.isnan(self._reference[mine]), first, self._reference[mine])
-        distance = values - segments.spread(self._reference[mine])
-        if not whole:
-            distance = np.where(known, distance, 0.0)
-        self._count[mine] += segments.lengths if whole else segments.total(known)
-        self._sum[mine] += np.add.reduceat(distance, starts)
-        self._squares[mine] += np.add.reduceat(distance * distance, starts)
+    def add(self, grid: Grid, values: Floats, *, whole: bool) -> None:
+        """`values` [rows, GPUs]; `whole` when none of them is NaN."""
+        mine = grid.slots
+        if "reference" in self._of:
+            self._sum_up(grid, values, whole=whole)
         # Without NaN the plain reductions give the same and are several times as fast.
-        low, high = (np.minimum, np.maximum) if whole else (np.fmin, np.fmax)
-        self._min[mine] = np.fmin(self._min[mine], low.reduceat(values, starts))
-        self._max[mine] = np.fmax(self._max[mine], high.reduceat(values, starts))
+        if "min" in self._of:
+            lowest = (np.minimum if whole else np.fmin).reduce(values, axis=0)
+            self._of["min"][mine] = np.fmin(self._of["min"][mine], lowest)
+        if "max" in self._of:
+            highest = (np.maximum if whole else np.fmax).reduce(values, axis=0)
+            self._of["max"][mine] = np.fmax(self._of["max"][mine], highest)
 
-    def take(self, slots: Ints, kept: Sequence[str]) -> dict[str, Floats]:
-        """The statistics `kept` of `slots`, which are empty afterwards."""
-        count = np.where(self._count[slots] > 0, self._count[slots], np.nan)
-        mean_distance = self._sum[slots] / count
-        variance = np.maximum(self._squares[slots] / count - mean_distance * mean_distance, 0.0)
-        # A mean lies between the extremes; the last bit of a division may not.
-        mean = np.clip(self._reference[slots] + mean_distance, self._min[slots], self._max[slots])
-        found = {"mean": mean, "min": self._min[slots], "max": self._max[slots], "std": np.sqrt(variance)}
-        for array, empty in (
-            (self._reference, np.nan), (self._count, 0.0), (self._sum, 0.0), (self._squares, 0.0),
-            (self._min, np.nan), (self._max, np.nan),
-        ):  # fmt: skip
-            array[slots] = empty
-        return {name: found[name] for name in kept}
+    def _sum_up(self, grid: Grid, values: Floats, *, whole: bool) -> None:
+        mine, reference = grid.slots, self._of["reference"]
+        before = reference[mine]
+        reference[mine] = np.where(np.isnan(before), values[0] if whole else _first(values), before)
+        distance = values - reference[mine]
+        if whole:
+            self._of["count"][mine] += grid.lengths
+        else:
+            known = ~np.isnan(values)
+            self._of["count"][mine] += known.sum(axis=0)
+            distance[~known] = 0.0
+        self._of["sum"][mine] += distance.sum(axis=0)
+        if "squares" in self._of:
+            distance *= distance
+            self._of["squares"][mine] += distance.sum(axis=0)
+
+    def take(self, slots: Ints) -> dict[str, Floats]:
+        """The statistics of `slots`, which are empty afterwards."""
+        had = {name: array[slots] for name, array in self._of.items()}
+        for name, array in self._of.items():
+            array[slots] = self._empty[name]
+        found: dict[str, Floats] = {name: had[name] for name in ("min", "max") if name in had}
+        if "reference" in had:
+            count = np.where(had["count"] > 0, had["count"], np.nan)
+            distance = had["sum"] / count
+            # A mean lies between the extremes; the last bit of a division may not.
+            mean = np.fmax(had["reference"] + distance, found.get("min", -np.inf))
+            found["mean"] = np.where(np.isnan(distance), np.nan, np.fmin(mean, found.get("max", np.inf)))
+            if "squares" in had:
+                found["std"] = np.sqrt(np.maximum(had["squares"] / count - distance * distance, 0.0))
+        return {name: found[name] for name in self._kept}
 
     def grow(self, more: int) -> None:
-        for name in ("_reference", "_min", "_max"):
-            setattr(self, name, np.concatenate([getattr(self, name), np.full(more, np.nan)]))
-        for name in ("_count", "_sum", "_squares"):
-            setattr(self, name, np.concatenate([getattr(self, name), np.zeros(more)]))
+        self._of = {n: np.concatenate([a, np.full(more, self._empty[n])]) for n, a in self._of.items()}
 
 
 class Counter:
@@ -104,20 +137,21 @@ class Counter:
         self.previous: Floats = np.full(size, np.nan)
         self._risen: Floats = np.full(size, np.nan)
 
-    def add(self, segments: Segments, values: Floats) -> None:
-        mine, starts = segments.slots, segments.starts
-        known = ~np.isnan(values)
-        filled = values if known.all() else _forward_filled(segments, values, known, self.previous[mine])
-        before = np.empty_like(filled)
-        before[1:] = filled[:-1]
-        before[starts] = self.previous[mine]
-        step = np.where(values < before, values, values - before)
-        counted = ~np.isnan(step)
-        risen = np.add.reduceat(np.where(counted, step, 0.0), starts)
-        some = np.logical_or.reduceat(counted, starts)
+    def add(self, grid: Grid, values: Floats, *, whole: bool) -> None:
+        """`values` [rows, GPUs]; `whole` when none of them is NaN."""
+        mine = grid.slots
+        before = self.previous[mine]
+        if not whole:
+            values = _forward_filled(values, before)
+        earlier = np.concatenate([before[None], values[:-1]])
+        step = values - earlier
+        if (step < 0).any():
+            step = np.where(values < earlier, values, step)
+        counted = ~np.isnan(step) & grid.real
+        risen = np.where(counted, step, 0.0).sum(axis=0)
         old = self._risen[mine]
-        self._risen[mine] = np.where(some, np.where(np.isnan(old), 0.0, old) + risen, old)
-        self.previous[mine] = filled[segments.ends]
+        self._risen[mine] = np.where(counted.any(axis=0), np.where(np.isnan(old), 0.0, old) + risen, old)
+        self.previous[mine] = values[-1]
 
     def take(self, slots: Ints) -> Floats:
         """Increments of `slots`, which count from nothing afterwards."""
@@ -136,13 +170,9 @@ class Last:
     def __init__(self, size: int) -> None:
         self._value: Floats = np.full(size, np.nan)
 
-    def add(self, segments: Segments, values: Floats) -> None:
-        known = ~np.isnan(values)
-        if known.all():
-            self._value[segments.slots] = values[segments.ends]
-            return
-        found, where = segments.last_valid(known)
-        self._value[segments.slots[found]] = values[where[found]]
+    def add(self, slots: Ints, values: Floats) -> None:
+        """One value per slot, NaN where there is none that is newer."""
+        self._value[slots] = np.where(np.isnan(values), self._value[slots], values)
 
     def take(self, slots: Ints) -> Floats:
         """Last values of `slots`, which know nothing afterwards."""
@@ -154,15 +184,25 @@ class Last:
         self._value = np.concatenate([self._value, np.full(more, np.nan)])
 
 
-def _first(segments: Segments, values: Floats, known: Bools) -> Floats:
-    """Per segment the first known value, or NaN."""
-    place = np.where(known, np.arange(len(values)), len(values))
-    first = np.minimum.reduceat(place, segments.starts)
-    return np.where(first < len(values), values[np.minimum(first, len(values) - 1)], np.nan)
+def last_known(values: Floats) -> Floats:
+    """[rows, GPUs] -> per GPU its last known value, or NaN."""
+    return _first(values[::-1])
 
 
-def _forward_filled(segments: Segments, values: Floats, known: Bools, before: Floats) -> Floats:
-    """Each row's last known value, within its segment; before that the slot's own."""
-    place = np.maximum.accumulate(np.where(known, np.arange(len(values)), -1))
-    inside = place >= np.repeat(segments.starts, segments.lengths)
-    return np.where(inside, values[np.maximum(place, 0)], segments.spread(before))
+def _first(values: Floats) -> Floats:
+    """Per GPU the first known value, or NaN."""
+    first: Floats = values[0].copy()
+    for row in values[1:]:
+        missing = np.isnan(first)
+        if not missing.any():
+            break
+        first[missing] = row[missing]
+    return first
+
+
+def _forward_filled(values: Floats, before: Floats) -> Floats:
+    """Each row's last known value; above the first known one that of the slot."""
+    filled = values.copy()
+    for i, row in enumerate(filled):
+        np.copyto(row, before if i == 0 else filled[i - 1], where=np.isnan(row))
+    return filled

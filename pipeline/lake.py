@@ -9,38 +9,31 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import polars as pl
-from deltalake import (
-    ColumnProperties,
-    CommitProperties,
-    DeltaTable,
-    Transaction,
-    WriterProperties,
-    write_deltalake,
-)  # fmt: skip
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from collector.errors import ForeshockError
+from pipeline.lake_files import Made, add, newest_rows, root, write_files
+from pipeline.lake_format import created_with, writer
 from pipeline.tables import TABLES, TIME_COLUMN
 
 _ATTEMPTS: Final = 20
 _PAUSE_S: Final = 0.05
 """A commit that met another one is tried again after up to this long, growing with each try."""
 
-_STEADY: Final = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
-_STEADY_COLUMNS: Final = ("time", "minute", "seq", "nvlink_tx_kib", "nvlink_rx_kib")
-"""Values that are nearly all different and grow evenly: a dictionary of them is waste."""
 
-_CREATED_WITH: Final = {
-    "delta.checkpointInterval": "100",
-    "delta.logRetentionDuration": "interval 86400 seconds",
-    "delta.deletedFileRetentionDuration": "interval 3600 seconds",
-}
+class LakeUnavailableError(ForeshockError):
+    """The lake does not take rows now: a full disk, a store that is away, too many writers. It may later."""
+
+
+class TakenOverError(ForeshockError):
+    """Another writer brought in rows that this one had yet to write."""
 
 
 class Lake:
@@ -50,36 +43,57 @@ class Lake:
         self.path = path
 
     def append(
-        self, table: str, rows: pl.DataFrame, *, transactions: Mapping[str, int] | None = None
+        self,
+        table: str,
+        rows: pl.DataFrame,
+        *,
+        transactions: Mapping[str, int] | None = None,
+        after: Mapping[str, int] | None = None,
     ) -> None:
         """Add `rows` in one atomic commit that also records `transactions`. No rows, no commit.
 
+        With `after` only where the transactions stand there now: whoever finds others was overtaken.
+
         Columns are brought into the table's schema: missing ones are null, unknown ones are refused. A commit that
-        meets another one is tried again. Raises ForeshockError where another writer took over a transaction, or
-        where the table stays contested: nothing of `rows` is in the lake then.
+        meets another one is tried again. Raises TakenOverError where another writer moved a transaction, and
+        LakeUnavailableError where the table stays contested or cannot be written: nothing of `rows` is in the lake
+        then, and the same append may be tried again.
         """
         if rows.is_empty():
             return
         marks = dict(transactions or {})
         dated = _dated(table, rows)
+        made: list[Made] = []
         for attempt in range(_ATTEMPTS):
-            before = {name: self.version(table, name) for name in marks}
+            found = self.open(table)
+            before = _versions(found, marks)
+            if after is not None and _is_there(table, marks, after, before):
+                return
             try:
-                self._commit(table, dated, marks)
-            except (
-                CommitFailedError
-            ):  # a file rewritten, a column added, the table made: by another, just now
-                if self._is_there(table, marks, before):
-                    return
+                if found is not None and _writes_itself(table, found, dated):
+                    made = made or write_files(root(found), dated, time_column(table))
+                    add(found, made, marks)
+                else:
+                    self._commit(table, dated, marks)
+            except CommitFailedError:
+                # a file rewritten, a column added, the table made: by another, just now
+                if _is_there(table, marks, before, _versions(self.open(table), marks)):
+                    return  # our file belongs to nobody then: upkeep sweeps it
                 time.sleep(random.uniform(0, _PAUSE_S) * (attempt + 1))
+            except (OSError, DeltaError, pl.exceptions.PolarsError) as e:
+                raise LakeUnavailableError(
+                    f"lake table {table}: cannot be written: {str(e).splitlines()[0]}",
+                    hint=f"is there room, and may we write in {self._location(table)}?",
+                ) from e
             else:
                 return
-        raise ForeshockError(
+        raise LakeUnavailableError(
             f"lake table {table}: {_ATTEMPTS} commits in a row met another writer's",
             hint="fewer, larger flushes (ingest.flush_s), or fewer workers",
         )
 
     def _commit(self, table: str, dated: pl.DataFrame, marks: Mapping[str, int]) -> None:
+        """The library's own way: it makes the table, and merges new columns into its schema."""
         target = self._location(table)
         target.mkdir(parents=True, exist_ok=True)
         write_deltalake(
@@ -88,29 +102,14 @@ class Lake:
             mode="append",
             schema_mode="merge",  # a newer version's new columns; older rows have null there
             partition_by=["date"],
-            configuration=_created_with(table),
-            writer_properties=_writer(dated.columns),
+            configuration=created_with(time_column(table)),
+            writer_properties=writer(dated.columns),
             commit_properties=CommitProperties(app_transactions=[Transaction(*m) for m in marks.items()]),
-        )
-
-    def _is_there(self, table: str, marks: Mapping[str, int], before: Mapping[str, int]) -> bool:
-        """After a conflict: whether another writer brought in the same rows. Raises where it brought in others."""
-        now = {name: self.version(table, name) for name in marks}
-        if now == before:
-            return False
-        if now == marks:
-            return True
-        moved = sorted(name for name in marks if now[name] != before[name])
-        raise ForeshockError(
-            f"lake table {table}: another writer took over {', '.join(moved)}",
-            hint="this worker lost its partitions; start it again and it takes up where the lake ends",
         )
 
     def version(self, table: str, transaction: str) -> int:
         """The last version committed under the name `transaction`, or -1."""
-        found = self.open(table)
-        version = found.transaction_version(transaction) if found else None
-        return -1 if version is None else int(version)
+        return _versions(self.open(table), [transaction])[transaction]
 
     def files(self, table: str) -> list[str]:
         """Absolute paths of the files of the present snapshot; empty when the table does not exist yet."""
@@ -121,15 +120,26 @@ class Lake:
         self, table: str, *, since: datetime | None = None, columns: Sequence[str] | None = None
     ) -> pl.DataFrame:
         """Rows of the present snapshot with time >= `since`, in the table's schema (without `date`)."""
+        return self.scan(table, since=since, columns=columns).collect()
+
+    def scan(
+        self, table: str, *, since: datetime | None = None, columns: Sequence[str] | None = None
+    ) -> pl.LazyFrame:
+        """The same, not read yet: what is asked of it decides what is read. It stays with the snapshot of now."""
         schema = _schema(table)
         wanted = list(columns or schema)
         found = self.open(table)
         if found is None:
-            return pl.DataFrame(schema={c: schema[c] for c in wanted})
+            return pl.LazyFrame(schema={c: schema[c] for c in wanted})
         scan = _with_new_columns(pl.scan_delta(found), schema)
         if since is not None:
             scan = scan.filter(pl.col("date") >= since.date(), pl.col(time_column(table)) >= since)
-        return scan.select(wanted).collect()
+        return scan.select(wanted)
+
+    def reach(self, table: str, rows: int) -> datetime | None:
+        """The time from which on the table has about `rows` rows; None where it has no more than that."""
+        found = self.open(table)
+        return newest_rows(found, time_column(table), rows) if found else None
 
     def _location(self, table: str) -> Path:
         _schema(table)
@@ -149,6 +159,33 @@ class Lake:
                 f"lake table {location}: {str(e).splitlines()[0]}",  # the rest is a backtrace of the library
                 hint="foreshock doctor; then move the damaged table away: ingest makes a new one",
             ) from e
+
+
+def _versions(found: DeltaTable | None, marks: Iterable[str]) -> dict[str, int]:
+    """The last version committed under each name, or -1."""
+    versions = {name: found.transaction_version(name) if found else None for name in marks}
+    return {name: -1 if v is None else int(v) for name, v in versions.items()}
+
+
+def _is_there(
+    table: str, marks: Mapping[str, int], before: Mapping[str, int], now: Mapping[str, int]
+) -> bool:
+    """Whether another writer brought in the same rows since `before`. Raises where it brought in others."""
+    if now == before:
+        return False
+    if now == marks:
+        return True
+    moved = sorted(name for name in marks if now[name] != before[name])
+    raise TakenOverError(
+        f"lake table {table}: another writer took over {', '.join(moved)}",
+        hint="this worker lost its partitions; start it again and it takes up where the lake ends",
+    )
+
+
+def _writes_itself(table: str, found: DeltaTable, dated: pl.DataFrame) -> bool:
+    """Whether the table as it is takes these columns, flat ones only: then Polars writes the file, twice as fast."""
+    nested = any(kind.is_nested() for kind in _schema(table).values())
+    return not nested and set(dated.columns) <= {f.name for f in found.schema().fields}
 
 
 def _with_new_columns(scan: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
@@ -178,16 +215,6 @@ def conform(table: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _dated(table: str, rows: pl.DataFrame) -> pl.DataFrame:
     return conform(table, rows).with_columns(pl.col(time_column(table)).dt.date().alias("date"))
-
-
-def _created_with(table: str) -> dict[str, str | None]:
-    # statistics of more columns make each commit larger, and nobody skips files by them
-    return {**_CREATED_WITH, "delta.dataSkippingStatsColumns": f"{time_column(table)},gpu_uuid,node"}
-
-
-def _writer(columns: Sequence[str]) -> WriterProperties:
-    steady = {name: _STEADY for name in _STEADY_COLUMNS if name in columns}
-    return WriterProperties(compression="ZSTD", compression_level=3, column_properties=steady)
 
 
 def time_column(table: str) -> str:

@@ -2,13 +2,14 @@
 
 A node's records arrive in its own time order, so its minute is complete when the node itself has passed it:
 an agent that was cut off for an hour ships that hour later and loses nothing. A node that fell silent is
-closed when its neighbours are `lateness_s` further on.
+closed when its neighbours are `lateness_s` further on: those of its own partition, since a worker that catches up
+reads one partition before the other.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.stream import Position
@@ -23,9 +24,10 @@ def minute_of(time_s: float) -> int:
 
 @dataclass(slots=True)
 class _Node:
+    position: Position
     time_s: float = 0.0
     watermark_then_s: float = 0.0
-    """How far the stream was when this node was last heard."""
+    """How far its partition was when this node was last heard."""
 
 
 @dataclass(slots=True)
@@ -37,14 +39,16 @@ class Minutes:
     _nodes: dict[str, _Node] = field(default_factory=dict)
     _unfinished: dict[Position, deque[tuple[int, str, int]]] = field(default_factory=dict)
     _next: dict[Position, int] = field(default_factory=dict)
-    _watermark_s: float = 0.0
+    _watermark_s: dict[Position, float] = field(default_factory=dict)
 
     def saw(self, position: Position, offset: int, node: str, newest_s: float) -> None:
         """A record of `node` whose newest sample is at `newest_s` arrived."""
-        seen = self._nodes.setdefault(node, _Node())
+        seen = self._nodes.setdefault(node, _Node(position))
+        seen.position = position
         seen.time_s = max(seen.time_s, newest_s)
-        self._watermark_s = max(self._watermark_s, newest_s)
-        seen.watermark_then_s = self._watermark_s
+        seen.watermark_then_s = self._watermark_s[position] = max(
+            self._watermark_s.get(position, 0.0), newest_s
+        )
         self._unfinished.setdefault(position, deque()).append((offset, node, minute_of(newest_s)))
         self._next[position] = offset + 1
 
@@ -52,13 +56,19 @@ class Minutes:
         """A record without samples (an event, a dead letter) is done once written."""
         self._next[position] = max(self._next.get(position, 0), offset + 1)
 
-    def close(self) -> dict[str, int]:
-        """Close what is complete: node -> the last complete minute, only where that is news."""
+    def close(self, idle: Collection[Position] = ()) -> dict[str, int]:
+        """Close what is complete: node -> the last complete minute, only where that is news.
+
+        `idle` partitions have had nothing for a while, though the worker reads: their nodes are measured by all others.
+        """
+        furthest = max(self._watermark_s.values(), default=0.0)
+        watermarks = self._watermark_s | dict.fromkeys(idle, furthest)
         news: dict[str, int] = {}
         for name, node in self._nodes.items():
             last = minute_of(node.time_s) - 1
-            silent = self._watermark_s - node.watermark_then_s >= self.lateness_s
-            if silent and self._watermark_s >= (last + 2) * MINUTE_S + self.lateness_s:
+            watermark_s = watermarks[node.position]
+            silent = watermark_s - node.watermark_then_s >= self.lateness_s
+            if silent and watermark_s >= (last + 2) * MINUTE_S + self.lateness_s:
                 last += 1
             if last > self.closed.get(name, -1):
                 news[name] = last

@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import polars as pl
 from polars.datatypes import DataTypeClass
 
 _SQL: Final[dict[Any, str]] = {
-    pl.Datetime: "TIMESTAMPTZ", pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Float64: "DOUBLE",
+    pl.Datetime: "TIMESTAMP WITH TIME ZONE", pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Float64: "DOUBLE",
     pl.Float32: "FLOAT", pl.Boolean: "BOOLEAN", pl.Date: "DATE",
 }  # fmt: skip
 
 
-def view_sql(table: str, schema: pl.Schema, paths: Sequence[str]) -> str:
-    """`CREATE VIEW` over the snapshot's files, or over nothing where there are none yet.
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Files with the same columns: name -> DuckDB's type."""
 
-    An empty half with every column comes first: it gives each column its place and type, also where the table
-    is not there yet or an older file lacks a column.
+    paths: Sequence[str]
+    columns: Mapping[str, str]
+
+
+def read_sql(paths: Sequence[str]) -> str:
+    """The FROM clause over files with the same columns, and the day they are of."""
+    listed = ", ".join(quoted(path) for path in paths)
+    return f"read_parquet([{listed}], hive_partitioning = true, hive_types = {{'date': DATE}})"
+
+
+def view_sql(table: str, schema: pl.Schema, groups: Sequence[Alike]) -> str:
+    """`CREATE VIEW` over the snapshot's files, or over nothing.
+
+    Each column has its place and type also where the table is not there yet or a file lacks it; what only files
+    have comes last. Plain projections: DuckDB counts, and finds the newest, by what the files say of themselves,
+    and opens none that it does not need. (With `union_by_name` it would open each one for every query.)
     """
-    columns = ", ".join(f'NULL::{sql_type(kind)} AS "{name}"' for name, kind in schema.items())
-    body = f"SELECT {columns}, NULL::DATE AS date WHERE false"
-    if paths:
-        listed = ", ".join(quoted(path) for path in paths)
-        body = (
-            f"SELECT * FROM ({body}) UNION ALL BY NAME SELECT * FROM read_parquet([{listed}], "  # noqa: S608
-            "hive_partitioning = true, hive_types = {'date': DATE}, union_by_name = true)"
-        )
+    wanted = {name: sql_type(kind) for name, kind in schema.items()} | {"date": "DATE"}
+    halves = [f"{_projected(wanted, group.columns)} FROM {read_sql(group.paths)}" for group in groups]
+    body = " UNION ALL BY NAME ".join(halves or [f"{_projected(wanted, {})} WHERE false"])
     return f'CREATE VIEW "{table}" AS {body}'
+
+
+def _projected(wanted: Mapping[str, str], have: Mapping[str, str]) -> str:
+    columns = [_column(name, kind, have.get(name)) for name, kind in wanted.items()]
+    columns += [_identifier(name) for name in have if name not in wanted]
+    return "SELECT " + ", ".join(columns)
+
+
+def _column(name: str, wanted: str, have: str | None) -> str:
+    if have == wanted:
+        return _identifier(name)
+    value = "NULL" if have is None else _identifier(name)
+    return f"CAST({value} AS {wanted}) AS {_identifier(name)}"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def comment_sql(table: str) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 
 from collector import xid_catalogue
 from collector.errors import ForeshockError
-from pipeline.sql_schema import comment_sql, quoted, view_sql
+from pipeline.sql_schema import Alike, comment_sql, quoted, read_sql, view_sql
 from pipeline.tables import TABLES
 
 Files = Callable[[str], list[str]]
@@ -19,6 +19,8 @@ Files = Callable[[str], list[str]]
 
 def create_views(connection: duckdb.DuckDBPyConnection, files: Files) -> None:
     """Make them over the snapshot that `files` lists. Raises ForeshockError where a table cannot be read."""
+    # files never change; without it each query would read the foot of every file again
+    connection.execute("SET GLOBAL parquet_metadata_cache = true")
     for table, schema in TABLES.items():
         _make_table(connection, table, schema, files(table))
     connection.execute(fault_codes_sql())
@@ -50,9 +52,26 @@ def _make_table(
     connection: duckdb.DuckDBPyConnection, table: str, schema: pl.Schema, paths: list[str]
 ) -> None:
     try:
-        connection.execute(view_sql(table, schema, paths))
+        connection.execute(view_sql(table, schema, _alike(connection, paths)))
     except duckdb.Error as e:
         raise ForeshockError(
             f"the lake's table '{table}' cannot be read: {first_line(e)}", hint="run `foreshock doctor`"
         ) from e
     connection.execute(comment_sql(table))
+
+
+def _alike(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> list[Alike]:
+    """The files by their columns: mostly one group, and one more for each version that wrote some of them."""
+    if not paths:
+        return []
+    listed = ", ".join(quoted(path) for path in paths)
+    groups = connection.execute(
+        "SELECT list(file_name) FROM (SELECT file_name, list((name, duckdb_type) ORDER BY name) AS columns "  # noqa: S608
+        f"FROM parquet_schema([{listed}]) WHERE coalesce(num_children, 0) = 0 GROUP BY file_name) GROUP BY columns"
+    ).fetchall()
+    return [Alike(names, _columns(connection, names[0])) for (names,) in groups]
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, path: str) -> dict[str, str]:
+    rows = connection.execute(f"DESCRIBE FROM {read_sql([path])}").fetchall()
+    return {name: kind for name, kind, *_ in rows}

@@ -6,16 +6,18 @@ Delivery is at least once; a consumer makes it once by what it has already writt
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from collector import broker
 from collector.config import Config, KafkaConfig
 from collector.errors import ForeshockError
 from collector.records import HEADER_SEQ, HEADER_STREAM
 from collector.spool import Spool
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Stream(Protocol):
         """Send one record; it is durable after `flush`."""
 
     def flush(self) -> None:
-        """Wait until all that was published is acknowledged. Raises when the broker does not."""
+        """Wait until all that was published is acknowledged. Raises ForeshockError when the broker does not."""
 
     def close(self) -> None: ...
 
@@ -59,7 +61,31 @@ class Rebalancing(Protocol):
     """A stream whose partitions may go to another consumer of the group, and come from one."""
 
     def on_rebalance(self, revoked: Callable[[], None], assigned: Callable[[], None]) -> None:
-        """Within a poll: call `revoked` before partitions go (all go), `assigned` when the new ones are known."""
+        """Within a poll: call `revoked` before partitions go (all go), `assigned` when the new ones are known.
+
+        After `assigned` everything comes from the group's commits on, also in a partition that stayed.
+        """
+
+    def rewind(self) -> None:
+        """Go back to the group's commits, as after a rebalance: what was polled since is forgotten."""
+
+
+@runtime_checkable
+class Pausing(Protocol):
+    """A stream that can be held back without losing its place in the group: the lake is full, say."""
+
+    def pause(self) -> None:
+        """From now on `poll` returns nothing, but keeps this consumer's place in its group."""
+
+    def resume(self) -> None:
+        """Go on where `pause` left off."""
+
+
+_POLL_BYTES: Final = 64 * 2**20
+_POLL_RECORDS: Final = 64
+"""Taken from the client at a time, so that `_POLL_BYTES` is passed by so many records at most."""
+_ACKNOWLEDGED_S: Final = 120.0
+"""kafka-python's own limit for delivering a record; a broker restarts in less."""
 
 
 class KafkaStream:
@@ -70,6 +96,9 @@ class KafkaStream:
         self._prefix = config.topic_prefix
         self._revoked: Callable[[], None] = _nothing
         self._assigned: Callable[[], None] = _nothing
+        self._mine: set[Any] = set()
+        self._rebalances = 0
+        self._paused = False
         self._consumer = broker.consumer(
             config,
             group,
@@ -84,38 +113,87 @@ class KafkaStream:
         self._revoked, self._assigned = revoked, assigned
 
     def _on_revoked(self) -> None:
+        self._rebalances += 1
         self._revoked()
 
     def _on_assigned(self) -> None:
+        self._rebalances += 1
+        before, self._mine = self._mine, self._consumer.assignment()
+        # kafka-python goes on where it was in a partition that stays
+        self._to_commits(before & self._mine)
+        if self._paused:
+            self._consumer.pause(*self._mine)
         self._assigned()
 
+    def rewind(self) -> None:
+        with broker.explained(self._config):
+            self._to_commits(self._consumer.assignment())
+
+    def _to_commits(self, partitions: Set[Any]) -> None:
+        for partition in partitions:
+            committed = self._consumer.committed(partition)
+            if committed is None:
+                self._consumer.seek_to_beginning(partition)
+            else:
+                self._consumer.seek(partition, committed)
+
     def poll(self, timeout_s: float) -> Sequence[Record]:
-        polled = self._consumer.poll(timeout_ms=int(timeout_s * 1e3))
-        return [_from_kafka(r, self._prefix) for records in polled.values() for r in records]
+        """Up to 64 MiB of records. Raises ForeshockError where the broker refuses us."""
+        taken: list[Record] = []
+        size, wait_ms = 0, int(timeout_s * 1e3)
+        with broker.explained(self._config):
+            while size < _POLL_BYTES:
+                before = self._rebalances
+                polled = self._consumer.poll(timeout_ms=wait_ms, max_records=_POLL_RECORDS)
+                if before != self._rebalances:
+                    taken, size = [], 0  # another's now, or they come again
+                fresh = [_from_kafka(r, self._prefix) for records in polled.values() for r in records]
+                if not fresh:
+                    break
+                taken += fresh
+                size += sum(len(r.value) for r in fresh)
+                wait_ms = 0
+        return taken
 
     def commit(self, next_offsets: Mapping[Position, int]) -> None:
-        from kafka import TopicPartition
+        """A commit that comes too late, or finds no broker, is left out: what it covers comes again and is known."""
+        from kafka import TopicPartition, errors
         from kafka.structs import OffsetAndMetadata
 
-        if next_offsets:
-            self._consumer.commit(
-                {
-                    TopicPartition(self._prefix + topic, partition): OffsetAndMetadata(offset, "", -1)
-                    for (topic, partition), offset in next_offsets.items()
-                }
-            )
+        if not next_offsets:
+            return
+        offsets = {
+            TopicPartition(self._prefix + topic, partition): OffsetAndMetadata(offset, "", -1)
+            for (topic, partition), offset in next_offsets.items()
+        }
+        too_late = (errors.CommitFailedError, errors.RebalanceInProgressError, errors.IllegalGenerationError)
+        with broker.explained(self._config):
+            try:
+                self._consumer.commit(offsets)
+            except (*too_late, errors.UnknownMemberIdError, errors.RetriableError) as e:
+                log.warning("kafka: offsets not committed: %s", type(e).__name__)
 
     def publish(self, topic: str, key: str, value: bytes) -> None:
-        if self._producer is None:
-            self._producer = broker.producer(self._config)
-        self._sent.append(self._producer.send(self._prefix + topic, key=key.encode(), value=value))
+        with broker.explained(self._config):
+            if self._producer is None:
+                self._producer = broker.producer(self._config)
+            self._sent.append(self._producer.send(self._prefix + topic, key=key.encode(), value=value))
 
     def flush(self) -> None:
         sent, self._sent = self._sent, []
-        if sent:
-            self._producer.flush(timeout=30)
-            for future in sent:
-                future.get(timeout=30)
+        with broker.explained(self._config):
+            if sent:
+                self._producer.flush(timeout=_ACKNOWLEDGED_S)
+                for future in sent:
+                    future.get(timeout=_ACKNOWLEDGED_S)
+
+    def pause(self) -> None:
+        self._paused = True
+        self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self) -> None:
+        self._paused = False
+        self._consumer.resume(*self._consumer.paused())
 
     def close(self) -> None:
         # Leaving the group gives everything back too, but by now nothing can be committed any more.
@@ -144,54 +222,13 @@ def _from_kafka(r: Any, prefix: str) -> Record:
     )
 
 
-_SPOOL_POLL_S = 0.02
-_SPOOL_BATCH = 500
-
-
-class SpoolStream:
-    """The embedded stream: the agent's spool, read by another process on the same machine. One partition."""
-
-    def __init__(self, spool: Spool, group: str, topics: Sequence[str]) -> None:
-        self._spool = spool
-        self._group = group
-        self._topics = list(topics)
-        spool.subscribe(group, topics)
-        self._after = {t: spool.position(group, t) - 1 for t in topics}
-
-    def poll(self, timeout_s: float) -> Sequence[Record]:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            records = [r for t in self._topics for r in self._read(t)]
-            left_s = deadline - time.monotonic()
-            if records or left_s <= 0:
-                return records
-            time.sleep(min(_SPOOL_POLL_S, left_s))
-
-    def _read(self, topic: str) -> list[Record]:
-        found = self._spool.read([topic], self._after[topic], _SPOOL_BATCH)
-        if found:
-            self._after[topic] = found[-1].seq
-        return [Record(topic, 0, r.seq, r.key, r.value, self._spool.stream, r.seq) for r in found]
-
-    def commit(self, next_offsets: Mapping[Position, int]) -> None:
-        for (topic, _), offset in next_offsets.items():
-            self._spool.commit(self._group, topic, offset)
-
-    def publish(self, topic: str, key: str, value: bytes) -> None:
-        self._spool.append(topic, key, value)
-
-    def flush(self) -> None:
-        """Nothing to wait for: `publish` is durable."""
-
-    def close(self) -> None:
-        self._spool.close()
-
-
-def open_stream(config: Config, group: str, topics: Sequence[str]) -> KafkaStream | SpoolStream:
+def open_stream(config: Config, group: str, topics: Sequence[str]) -> Stream:
     """Kafka where `kafka.bootstrap_servers` is set, else the embedded stream of this machine's spool.
 
     Raises ForeshockError when neither can be opened.
     """
+    from pipeline.spool_stream import SpoolStream  # it is made of what stands above
+
     if config.kafka.bootstrap_servers:
         return KafkaStream(config.kafka, group, topics)
     try:

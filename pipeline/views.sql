@@ -4,15 +4,34 @@
 
 -- fault_codes is made before these, from the Xid catalogue and this site's overrides (pipeline/sql_views.py).
 
+-- Nearly every GPU has a row in the newest ten minutes, and only those files are read. Whoever is silent for longer is
+-- found by its rollups. ORDER BY ... LIMIT 1 is max(time) from what the files say of themselves.
 CREATE VIEW gpu_now AS
-WITH recent AS (
-    SELECT * FROM telemetry WHERE time >= (SELECT max(time) FROM telemetry) - INTERVAL 1 DAY
+WITH newest AS (
+    SELECT time FROM telemetry ORDER BY time DESC LIMIT 1
 ),
-last AS (
-    SELECT gpu_uuid, max(time) AS time FROM recent GROUP BY gpu_uuid
+fresh AS (
+    SELECT gpu_uuid, max(time) AS time
+    FROM telemetry
+    WHERE time >= (SELECT time FROM newest) - INTERVAL 10 MINUTE
+    GROUP BY gpu_uuid
+),
+silent AS (
+    SELECT gpu_uuid, max(minute) AS minute
+    FROM rollups ANTI JOIN fresh USING (gpu_uuid)
+    WHERE minute >= (SELECT time FROM newest) - INTERVAL 1 DAY
+    GROUP BY gpu_uuid
+),
+gone AS (
+    SELECT t.gpu_uuid, max(t.time) AS time
+    FROM telemetry AS t JOIN silent AS s ON t.gpu_uuid = s.gpu_uuid AND t.time >= s.minute
+    GROUP BY t.gpu_uuid
 )
-SELECT recent.*
-FROM recent JOIN last USING (gpu_uuid, time)
+FROM (
+    SELECT t.* FROM telemetry AS t JOIN fresh USING (gpu_uuid, time)
+    UNION ALL
+    SELECT t.* FROM telemetry AS t JOIN gone USING (gpu_uuid, time)
+)
 QUALIFY row_number() OVER (PARTITION BY gpu_uuid ORDER BY time) = 1;
 COMMENT ON VIEW gpu_now IS 'the last telemetry row of each GPU heard from in the newest day of the lake';
 

@@ -122,6 +122,9 @@ def _rollups(telemetry: pl.DataFrame) -> pl.DataFrame:
             temperature_c_max=pl.col("temperature_c").max(),
             power_w_mean=pl.col("power_w").mean(),
             energy_j_delta=pl.col("energy_j").max() - pl.col("energy_j").min(),
+            nvlink_crc_data_errors_delta=pl.col("nvlink_crc_data_errors").max()
+            - pl.col("nvlink_crc_data_errors").min(),
+            nvml_latency_us_max=pl.col("nvml_latency_us").max().cast(pl.Float64),
         )
     )
 

@@ -40,7 +40,7 @@ def test_every_table_and_key_can_be_written_and_read_back():
         ('[collector]\ninterval_s = "1"\n', "must be a number"),
         ("[collector]\nnode = 3\n", "must be a str"),
         ("[collector]\nsynthetic = 1\n", "must be a bool"),
-        ("[ingest]\nlook_back_minutes = true\n", "must be a int"),
+        ("[ingest]\ndead_letters_per_minute = true\n", "must be a int"),
         ('[bridge]\ndrain_command = "x"\n', "must be a list of strings"),
         ("collector = 1\n", "must be a table"),
         ("[collector\n", "not TOML"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -8,9 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pipeline.features import FEATURE_SET, FEATURES, KEYS, LOOK_BACK_MINUTES, NAMES, features
+from pipeline import blocks, feature_docs
+from pipeline.event_history import needed
+from pipeline.features import FEATURE_SET, FEATURES, INPUTS, KEYS, NAMES, features
 from pipeline.rollup import CARRY, rollup
+from pipeline.signals import LOOK_BACK_HOURS
 from pipeline.tables import EVENTS
+from tests.pipeline.random_lakes import random_events, random_rollups
 from tests.pipeline.samples import START, START_S, event, frame, sample
 
 NO_EVENTS = pl.DataFrame(schema=EVENTS)
@@ -84,31 +89,82 @@ def test_a_repeated_fingerprint_counts_once():
     assert at(features(rollups(2), twice), 0)["fault_events_24h"] == 1
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 100), st.integers(5, 80), st.frozensets(st.integers(0, 89), max_size=10))
-def test_the_future_changes_nothing_that_was_known(seed: int, now: int, missing: frozenset[int]):
-    everything = rollups(90, seed=seed, missing=missing)
-    known = events(event(60 * 3, 79), event(60 * now + 10, 48), event(60 * (now + 4), 79, 1))
-    cut = START + timedelta(minutes=now)
-    whole = features(everything, known).filter(pl.col("minute") <= cut)
-    past_only = features(
-        everything.filter(pl.col("minute") <= cut), known.filter(pl.col("time") < cut + timedelta(minutes=1))
-    )
-    assert_frame_equal(whole, past_only, check_row_order=False)
+def noon(minute: int) -> datetime:
+    return START + timedelta(minutes=minute)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 100), st.integers(61, 89), st.frozensets(st.integers(0, 89), max_size=20))
-def test_live_features_on_a_bounded_look_back_equal_training_features(seed, now, missing):
-    everything = rollups(90, gpus=3, seed=seed, missing=missing)
-    known = events(event(60 * 3, 79), event(60 * 50, 31, 1), event(60 * 60, 63, 2))
-    when = START + timedelta(minutes=now)
-    training = features(everything, known).filter(pl.col("minute") == when)
-    recent = everything.filter(
-        pl.col("minute") > when - timedelta(minutes=LOOK_BACK_MINUTES), pl.col("minute") <= when
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(5, 80))
+def test_the_future_changes_nothing_that_was_known(seed: int, now: int):
+    everything, known = random_rollups(seed, range(90)), random_events(seed, 0, 90)
+    past = pl.col("minute") <= noon(now)
+    whole = features(everything, known).filter(past)
+    past_only = features(everything.filter(past), known.filter(pl.col("time") < noon(now + 1)))
+    assert_frame_equal(whole, past_only, check_exact=True)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1440, 1520))
+def test_a_day_and_an_hour_of_look_back_are_enough(seed: int, now: int):
+    rollups = random_rollups(seed, [*range(0, 1440, 37), *range(1380, 1530)]).unique(["gpu_uuid", "minute"])
+    events = random_events(seed, 0, 1530)
+    when = noon(now)
+    training = features(rollups, events).filter(pl.col("minute") == when)
+    oldest = when - timedelta(hours=LOOK_BACK_HOURS)
+    recent = rollups.filter(pl.col("minute") > oldest, pl.col("minute") <= when)
+    assert_frame_equal(
+        features(recent, needed(events, when), since=when), training, check_row_order=False, check_exact=True
     )
-    live = features(recent, known, since=when)
-    assert_frame_equal(live, training, check_row_order=False, check_exact=True)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1, 100, 2000]))
+def test_how_training_cuts_its_rows_changes_nothing(seed: int, cells: int):
+    moved = (
+        pl.when(pl.col("minute") > noon(150)).then(pl.lit("n1")).otherwise("node")
+    )  # one card changes its node
+    rollups = random_rollups(seed, [*range(200), *range(1700, 1720)], nodes=3).with_columns(
+        pl.when(pl.col("gpu_uuid") == "GPU-0-1").then(moved).otherwise("node").alias("node")
+    )
+    events = random_events(seed, 0, 1720, nodes=3)
+    whole = features(rollups, events)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "_CELLS", cells)
+        patch.setattr(blocks, "_MINUTES_AT_ONCE", max(60, cells))
+        assert_frame_equal(features(rollups, events), whole, check_exact=True)
+        shuffled = rollups.sample(fraction=1, shuffle=True, seed=seed)
+        assert_frame_equal(features(shuffled, events), whole, check_row_order=False, check_exact=True)
+
+
+def test_a_day_is_the_running_clock_hour_and_the_23_before_it():
+    """START is at noon: at 12:30 of the next day the hour from noon on, and not the one before it, counts."""
+    day = random_rollups(0, [0, 59, 60, 1440 + 30], nodes=1, missing=0).with_columns(
+        ecc_sbe_volatile_delta=pl.lit(1.0)
+    )
+    row = features(day, NO_EVENTS).filter(pl.col("minute") == noon(1470))
+    assert row["ecc_sbe_24h"].to_list() == [2.0] * 3, "13:00 of yesterday and now, but not 12:00 and 12:59"
+    assert row["ecc_sbe_60m"].to_list() == [1.0] * 3
+
+
+def test_a_gpu_that_warms_at_the_same_power_is_told_from_one_that_works_harder():
+    rows = random_rollups(0, range(60), nodes=1, missing=0).with_columns(
+        temperature_c_mean=pl.when(pl.col("minute") == noon(59)).then(70.0).otherwise(60.0),
+        power_w_mean=pl.when(pl.col("gpu_index") == 1, pl.col("minute") == noon(59))
+        .then(600.0)
+        .otherwise(400.0),
+    )
+    last = features(rows, NO_EVENTS).filter(pl.col("minute") == noon(59)).sort("gpu_index")
+    assert last["temperature_own_delta_c"].to_list() == [10.0, None, 10.0]
+
+
+def test_latency_is_measured_against_the_hour_before():
+    rows = random_rollups(0, range(60), nodes=1, missing=0).with_columns(
+        nvml_latency_us_mean=pl.when(pl.col("minute") >= noon(57)).then(9000.0).otherwise(500.0),
+        nvml_latency_us_max=pl.when(pl.col("minute") == noon(58)).then(50_000.0).otherwise(900.0),
+    )
+    found = features(rows, NO_EVENTS).filter(pl.col("gpu_index") == 0).sort("minute")["nvml_latency_ratio"]
+    assert found[59] == 100.0
+    assert found[:3].to_list() == [None] * 3, "nothing to measure against yet"
 
 
 def test_the_matrix_has_the_keys_and_one_float_per_feature():
@@ -120,8 +176,21 @@ def test_the_matrix_has_the_keys_and_one_float_per_feature():
 
 def test_every_feature_says_its_unit_source_and_why():
     assert len(set(NAMES)) == len(NAMES)
-    assert all(f.unit and f.source and f.why for f in FEATURES)
+    assert all(f.unit and f.source and f.why and f.literature for f in FEATURES)
     assert len(FEATURE_SET) == 16
+
+
+def test_only_its_inputs_are_looked_at():
+    assert len(INPUTS) <= 26, "a reader of a large lake reads all of them"
+    wide = rollups(12)
+    narrow = wide.select(*KEYS, *INPUTS)
+    assert_frame_equal(features(wide, NO_EVENTS), features(narrow, NO_EVENTS))
+
+
+def test_the_page_of_features_is_fresh():
+    page = Path(__file__).parents[2] / "docs" / "features.md"
+    assert page.read_text() == feature_docs.page(), "python -m pipeline.feature_docs > docs/features.md"
+    assert all(f"| `{name}` |" in feature_docs.page() for name in NAMES)
 
 
 @pytest.mark.parametrize("seconds", [0, 59])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from collector.records import (
     Risk,
 )
 from models.rules import RuleScorer
+from pipeline import ingest
 from pipeline.ingest import Worker
-from pipeline.lake import Lake
+from pipeline.lake import Lake, LakeUnavailableError, TakenOverError
 from pipeline.stream import Position, Record
 from tests.pipeline.samples import START_S, event, event_record, sample, telemetry_record
 
@@ -136,14 +138,19 @@ class FragileLake(Lake):
         self.after = after
 
     def append(
-        self, table: str, rows: pl.DataFrame, *, transactions: Mapping[str, int] | None = None
+        self,
+        table: str,
+        rows: pl.DataFrame,
+        *,
+        transactions: Mapping[str, int] | None = None,
+        after: Mapping[str, int] | None = None,
     ) -> None:
         if rows.is_empty():
             return
         self.left -= 1
         if self.left == 0 and not self.after:
             raise CrashError
-        super().append(table, rows, transactions=transactions)
+        super().append(table, rows, transactions=transactions, after=after)
         if self.left == 0:
             raise CrashError
 
@@ -246,3 +253,72 @@ def test_inventory_is_stored_once_and_moves_the_stream_on(tmp_path: Path):
     assert stored["serial"].to_list() == ["165", "165"]
     assert stored["vbios_version"].is_null().all()
     assert log.committed[(TOPIC_INVENTORY, 0)] == 2
+
+
+class PausableLog(Log):
+    """Tells whether it is held back."""
+
+    held = False
+
+    def pause(self) -> None:
+        self.held = True
+
+    def resume(self) -> None:
+        self.held = False
+
+    def poll(self, timeout_s: float) -> Sequence[Record]:
+        return [] if self.held else super().poll(timeout_s)
+
+
+@pytest.mark.parametrize("die_at", [1, 2, 3, 4])
+def test_while_the_lake_takes_nothing_the_stream_is_held_back_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, die_at: int
+):
+    monkeypatch.setattr(ingest, "_HOLD_S", 1e-6)
+    log = PausableLog(minutes_of_telemetry(2))
+    log.restart()
+    lake = Lake(tmp_path)
+    w = Worker(log, lake, RuleScorer(), CONFIG, Noon())
+    takes, calls = lake.append, 0
+
+    def append(table: str, rows: pl.DataFrame, **more: Mapping[str, int] | None) -> None:
+        nonlocal calls
+        calls += not rows.is_empty()
+        if die_at <= calls < die_at + 3:
+            raise LakeUnavailableError("no room")
+        takes(table, rows, **more)
+
+    monkeypatch.setattr(lake, "append", append)
+    held = 0
+    for _ in range(40):
+        w.step(0.0)
+        held += log.held
+    assert held, "somewhere it was held back"
+    assert not log.held
+    assert lake.read("telemetry").height == 13 * 10 * 2
+    assert lake.read("rollups")["samples"].to_list() == [60] * 4
+    assert (
+        lake.read("predictions").select("gpu_uuid", "minute").n_unique()
+        == 4
+        == lake.read("predictions").height
+    )
+
+
+def test_a_worker_that_slept_through_its_session_writes_nothing_that_another_wrote(tmp_path: Path):
+    records = minutes_of_telemetry(2)
+    sleeper = worker(Log(records, batch=5), tmp_path)
+    sleeper.step(0.0)
+    drain(worker(Log(records), tmp_path))
+    before = {t: Lake(tmp_path).read(t).height for t in ("telemetry", "rollups", "predictions")}
+    with pytest.raises(TakenOverError, match="another writer"):
+        drain(sleeper)
+    assert {t: Lake(tmp_path).read(t).height for t in before} == before
+
+
+def test_a_worker_predicts_what_another_left_only_of_nodes_that_come_to_it(tmp_path: Path):
+    log = Log(minutes_of_telemetry(2, nodes=("n1", "n2")))
+    drain(worker(log, tmp_path))
+    shutil.rmtree(tmp_path / "predictions")  # as if it had died before it wrote them
+    ours = Log([r for r in log.records if r.key == "n1"])
+    drain(worker(ours, tmp_path))
+    assert Lake(tmp_path).read("predictions")["node"].unique().to_list() == ["n1"]

@@ -28,6 +28,13 @@ def test_a_silent_node_is_closed_when_its_neighbours_are_well_past(minutes: Minu
     assert minutes.close() == {"a": 0}
 
 
+def test_a_partition_that_is_read_later_is_not_silent_until_it_has_nothing_more(minutes: Minutes):
+    minutes.saw(P0, 0, "a", 30.0)
+    minutes.saw(P1, 0, "b", 3600.0)
+    assert "a" not in minutes.close(), "the rest of it is still to come"
+    assert minutes.close(idle=[P0]) == {"a": 0}
+
+
 def test_a_node_that_was_cut_off_for_an_hour_closes_at_its_own_pace(minutes: Minutes):
     minutes.saw(P0, 0, "a", 10.0)
     minutes.saw(P0, 1, "b", 3600.0)

@@ -136,6 +136,29 @@ def test_gpu_now_is_one_row_per_gpu_the_newest(desk: Desk, story: Story) -> None
     assert rows.filter(pl.col("gpu_state") != "ok")["gpu_uuid"].to_list() == [story.failing]
 
 
+def test_gpu_now_knows_the_silent_and_forgets_them_after_a_day(tmp_path: Path) -> None:
+    """By rollups, since only the newest files are read: the last row, not the last rollup's minute."""
+    lake, now = Lake(tmp_path), datetime(2026, 3, 2, 12, tzinfo=UTC)
+    heard = {
+        "fresh": timedelta(0),
+        "slow": timedelta(minutes=9),
+        "silent": timedelta(hours=3),
+        "old": timedelta(days=2),
+    }
+    for gpu, ago in heard.items():
+        for s in (40, 0, 20):
+            at = now - ago - timedelta(seconds=s)
+            row = {"time": [at], "gpu_uuid": [gpu], "node": ["n"], "power_w": [float(s)]}
+            lake.append(
+                "telemetry", pl.DataFrame(row, schema_overrides={"time": TABLES["telemetry"]["time"]})
+            )
+        minute = {"minute": [at.replace(second=0)], "gpu_uuid": [gpu], "node": ["n"], "samples": [3]}
+        lake.append("rollups", pl.DataFrame(minute, schema_overrides={"minute": TABLES["rollups"]["minute"]}))
+    with connect(lake.files, lake.path) as desk:
+        rows = desk.query("SELECT gpu_uuid, time, power_w FROM gpu_now ORDER BY time DESC")
+    assert rows.rows() == [(gpu, now - heard[gpu], 0.0) for gpu in ("fresh", "slow", "silent")]
+
+
 def test_risk_now_agrees_with_the_log_of_predictions(desk: Desk, story: Story) -> None:
     rows = desk.query("SELECT gpu_uuid, risk, reasons FROM risk_now ORDER BY risk DESC")
     assert rows.height == story.gpus

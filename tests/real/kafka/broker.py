@@ -24,8 +24,14 @@ def free_port() -> int:
 class Broker:
     """One broker that can be stopped and started again on the same port with the same data."""
 
-    def __init__(self, directory: Path, security: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        security: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
+        self._settings = dict(settings or {})
         self._security = dict(security or {})
         self._listener = "SASL_SSL" if security else "PLAINTEXT"
         self.port = free_port()
@@ -67,7 +73,9 @@ class Broker:
             "transaction.state.log.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
             "auto.create.topics.enable": "true",
-        } | self._security
+            **self._security,
+            **self._settings,
+        }
         self.directory.mkdir(parents=True, exist_ok=True)
         conf = self.directory / "server.properties"
         conf.write_text("".join(f"{k}={v}\n" for k, v in properties.items()))
