@@ -151,7 +151,7 @@ def add_sorted(lake: Lake, connection: duckdb.DuckDBPyConnection, table: str, fr
 
 def progress(done: int, of: int, rows: int, begun_s: float) -> None:
     took_s = time.perf_counter() - begun_s
-    bar = "#" * (30 * done // of)
+    bar = "#" * min(30 * done // of, 30)
     end = "\n" if done == of or not sys.stderr.isatty() else "\r"
     if sys.stderr.isatty() or done % max(of // 10, 1) == 0 or done == of:
         print(f"[{bar:<30}] {rows:>12,} rows, {rows / took_s:,.0f} rows/s", end=end, file=sys.stderr)

@@ -195,7 +195,8 @@ def _framed(finished: Sequence[_Finished]) -> Iterator[pl.DataFrame]:
     }
     minute = pl.Series(columns["minute"] * _MINUTE_US).cast(ROLLUPS["minute"])
     frame = pl.DataFrame(columns | texts | {"minute": minute})
+    made = frame.schema  # asked once: it is put together anew each time
     yield frame.select(
-        (pl.col(n).fill_nan(None) if frame.schema[n].is_float() else pl.col(n)).cast(kind)
+        (pl.col(n).fill_nan(None) if made[n].is_float() else pl.col(n)).cast(kind)
         for n, kind in ROLLUPS.items()
     )
