@@ -15,7 +15,7 @@ from pipeline.event_history import EVENT_COLUMNS, EVENT_LOOK_BACK_DAYS, needed
 from pipeline.lake import Lake
 from pipeline.signals import DAY_SIGNALS, INPUTS, KEYS, LOOK_BACK_HOURS, LOOK_BACK_MINUTES, expression
 
-CATCH_UP: Final = timedelta(hours=24)
+CATCH_UP: Final = timedelta(hours=48)
 """Minutes of a node that was never predicted are caught up with from this far back."""
 _MINUTES: Final = timedelta(minutes=LOOK_BACK_MINUTES)
 _HOURS: Final = timedelta(hours=LOOK_BACK_HOURS + 1)

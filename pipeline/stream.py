@@ -7,6 +7,7 @@ Delivery is at least once; a consumer makes it once by what it has already writt
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, runtime_checkable
@@ -138,13 +139,20 @@ class KafkaStream:
                 self._consumer.seek(partition, committed)
 
     def poll(self, timeout_s: float) -> Sequence[Record]:
-        """Up to 64 MiB of records. Raises ForeshockError where the broker refuses us."""
+        """Up to 64 MiB of records; none while the broker is away. Raises ForeshockError where it refuses us."""
+        from kafka.errors import KafkaConnectionError, RetriableError
+
         taken: list[Record] = []
         size, wait_ms = 0, int(timeout_s * 1e3)
         with broker.explained(self._config):
             while size < _POLL_BYTES:
                 before = self._rebalances
-                polled = self._consumer.poll(timeout_ms=wait_ms, max_records=_POLL_RECORDS)
+                try:
+                    polled = self._consumer.poll(timeout_ms=wait_ms, max_records=_POLL_RECORDS)
+                except (KafkaConnectionError, RetriableError) as e:
+                    log.warning("kafka: %s; we go on when it is back", e)
+                    time.sleep(timeout_s)
+                    break
                 if before != self._rebalances:
                     taken, size = [], 0  # another's now, or they come again
                 fresh = [_from_kafka(r, self._prefix) for records in polled.values() for r in records]

@@ -130,7 +130,7 @@ def test_nobody_sees_a_row_twice_or_not_at_all_while_the_lake_is_written_and_kep
     reports = [r for k in keepers for r in k.reports]
     assert min(r.answers for r in readers) > 3
     assert sum(r.made for r in reports) > 3
-    assert sum(r.deleted for r in reports) > 10
+    assert sum(r.deleted for r in reports) > 3
     assert len(lake.files("telemetry")) < sum(n for n, _ in told.values()) / 2
     print(
         told,
