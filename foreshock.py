@@ -23,7 +23,7 @@ Command = Callable[[argparse.Namespace, Config], int]
 
 _EXTRA_OF = {
     "polars": "server", "duckdb": "server", "deltalake": "server", "numpy": "server", "sklearn": "server",
-    "skops": "server", "standardwebhooks": "server", "httpx2": "server", "starlette": "server",
+    "scipy": "server", "skops": "server", "standardwebhooks": "server", "httpx2": "server", "starlette": "server",
     "uvicorn": "server", "rich": "server", "pytz": "server", "streamlit": "dashboard", "altair": "dashboard",
     "nvidia": "demo",
 }  # fmt: skip
@@ -148,6 +148,14 @@ def _sql(args: argparse.Namespace, config: Config) -> int:
         print(publish(Lake(config.lake.path).files, Path(args.publish)))
         return 0
     return run(args.query, config, sys.stdout, fmt="json" if args.json else "csv" if args.csv else "table")
+
+
+def _evaluate(args: argparse.Namespace, config: Config) -> int:
+    from models.evaluate import run
+
+    return run(
+        args.dataset, args.data, sys.stdout, as_json=args.json, directory=args.out or "", card=args.card or ""
+    )
 
 
 def _dashboard(args: argparse.Namespace, config: Config) -> int:
@@ -278,6 +286,14 @@ def _add_questions(add: Callable[..., _Parser]) -> None:
     shape = sql.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="a JSON array of rows")
     shape.add_argument("--csv", action="store_true", help="CSV with a header")
+    evaluate = add(
+        "evaluate", _evaluate, "how well faults are foretold, on real fault histories", help.EVALUATE
+    )
+    evaluate.add_argument("--dataset", choices=("nodetrace", "titan"), required=True, help="which history")
+    evaluate.add_argument("--data", metavar="PATH", required=True, help="the folder it lies in")
+    evaluate.add_argument("--json", action="store_true", help="one JSON object in place of the table")
+    evaluate.add_argument("--out", metavar="DIR", help="write evaluation.json and model-card.md there")
+    evaluate.add_argument("--card", metavar="FILE", help="write the model card to this file")
     add("dashboard", _dashboard, "the ops dashboard in a browser", help.DASHBOARD)
     doctor = add("doctor", _doctor, "what works on this machine, and the mend for what does not", help.DOCTOR)
     doctor.add_argument("--json", action="store_true", help="a JSON array of checks")

@@ -63,3 +63,10 @@ DIFF: Final = """Our action for each Xid beside NVIDIA's and those of eight publ
 
   foreshock xid diff --differing
   foreshock xid diff 63 94"""
+
+EVALUATE: Final = """Our proneness model beside its baselines on a real fault history, without looking ahead.
+
+Decisions are made after a cut, learning ends a whole horizon before it, and intervals resample whole units.
+
+  foreshock evaluate --dataset nodetrace --data DIR   400 servers of 8 GPUs (InfiniteHBD trace)
+  foreshock evaluate --dataset titan --data DIR       K20X cards, 2014-2019 (Titan GPU life)"""

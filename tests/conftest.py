@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.real.kafka.broker import JARS, running_broker
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("foreshock", deadline=None)
+settings.load_profile("foreshock")
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ COMMANDS = [
     "sql",
     "dashboard",
     "doctor",
+    "evaluate",
     "xid",
     "xid decode",
     "xid explain",
