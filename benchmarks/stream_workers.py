@@ -22,7 +22,7 @@ from pipeline.lake import Lake
 from pipeline.stream import KafkaStream
 
 _TELL_S: Final = 0.25
-_LOOK_S: Final = 5.0
+_LOOK_S: Final = 1.0
 _START_S: Final = 120.0
 _END_S: Final = 300.0
 _QUIET_S: Final = 3.0
