@@ -172,7 +172,7 @@ def _part(test: Rows, score: Floats, which: Bools, weights: Floats) -> Row:
 def _verdict(measured: dict[str, metrics.Measured], names: list[str]) -> Row:
     """Ours against the baseline that did best on this very test (the hardest choice), and against the rule."""
     best = max(names, key=lambda n: measured[n].pr_auc[0])
-    ours, out = measured[OURS], {"best_baseline": best}
+    ours = measured[OURS]
     rivals = {
         "against_best": best,
         "against_rule": RULE,
@@ -180,14 +180,17 @@ def _verdict(measured: dict[str, metrics.Measured], names: list[str]) -> Row:
         "against_static": STATIC,
     }
     rivals = {key: name for key, name in rivals.items() if name in names}
-    told: Row = dict(out)
+    told: Row = {"best_baseline": best}
     for key, name in rivals.items():
-        told[key] = {"baseline": name}
-        for figure in ("pr_auc", "roc_auc"):
-            word, gap, ci = metrics.verdict(getattr(ours, figure), getattr(measured[name], figure))
-            told[key][figure] = {"verdict": word, "difference": gap, "ci95": ci}
-        word, gap, ci = metrics.verdict(ours.recall[1.0], measured[name].recall[1.0])
-        told[key]["recall_at_budget_1"] = {"verdict": word, "difference": gap, "ci95": ci}
+        theirs = measured[name]
+        told[key] = {"baseline": name} | {
+            figure: dict(zip(("verdict", "difference", "ci95"), metrics.verdict(*pair), strict=True))
+            for figure, pair in {
+                "pr_auc": (ours.pr_auc, theirs.pr_auc),
+                "roc_auc": (ours.roc_auc, theirs.roc_auc),
+                "recall_at_budget_1": (ours.recall[1.0], theirs.recall[1.0]),
+            }.items()
+        }
     rule = told["against_rule"]
     on = [rule[figure]["verdict"] for figure in ("pr_auc", "recall_at_budget_1")]
     told["beats_rule_on_both"] = on == ["better", "better"]

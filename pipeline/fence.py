@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from pipeline.lake import Lake
+from pipeline.lake import Lake, versions
 from pipeline.tables import TABLES
 
 
@@ -28,9 +28,7 @@ class Fence:
         """The last offset of `partition` that `table` holds, or -1: as it was when we came, and as we moved it."""
         key = (table, partition)
         if key not in self._known:
-            found = self._as_of[table]
-            version = found.transaction_version(partition) if found else None
-            self._known[key] = -1 if version is None else int(version)
+            self._known[key] = versions(self._as_of[table], [partition])[partition]
         return self._known[key]
 
     def append(self, table: str, rows: pl.DataFrame, offsets: Mapping[str, int]) -> None:

@@ -186,28 +186,21 @@ class Worker:
         begin = np.flatnonzero(np.append(True, record[1:] != record[:-1]))
         newest_s = np.maximum.reduceat(time_us, begin) / 1e6
         closed = np.full(len(records), -1)
-        for index, node, newest in zip(record[begin], rows["node"].gather(begin), newest_s, strict=True):
+        nodes = rows["node"].gather(begin)
+        for index, node, newest in zip(record[begin], nodes, newest_s, strict=True):
             r = records[index]
             self._minutes.saw((r.topic, r.partition), r.offset, node, float(newest))
             closed[index] = self._minutes.closed.get(node, -1)
-        self._predictor.met(set(rows["node"].gather(begin)))
+        self._predictor.met(set(nodes))
         # Rows of minutes that are closed were rolled up before a restart, or came late.
         late = time_us // 60_000_000 <= closed[record]
         fresh = np.array([self._is_new("telemetry", r) for r in records])[record]
-        first_time = np.array([self._is_unrolled(r) for r in records])[record]
+        # A replay from the stream comes in order; what the agent sent again does not, and is not rolled up twice.
+        first_time = np.array([_first_time(self._rolled, r) for r in records])[record]
         self.samples += rows.height
         self.late += int((late & fresh).sum())
         self._put_aside("telemetry", rows, fresh)
         self._open.add(_where(rows, ~late & first_time))
-
-    def _is_unrolled(self, r: Record) -> bool:
-        """False for a record that the agent sent again: a replay from the stream comes in order, a re-send does not."""
-        if r.seq < 0:
-            return True
-        again = r.seq <= self._rolled.get(r.stream, -1)
-        if not again:
-            self._rolled[r.stream] = r.seq
-        return not again
 
     def _take_events(self, records: Sequence[Record]) -> None:
         rows, rejected = decode.events(records)
@@ -241,13 +234,7 @@ class Worker:
         if r.offset <= written[partition]:
             return False
         written[partition] = self._offsets[table][partition] = r.offset
-        if r.seq < 0:
-            return True  # not from our agent: only the offset tells
-        sent = self._sent[table]
-        again = r.seq <= sent.get(r.stream, -1)
-        if not again:
-            sent[r.stream] = r.seq
-        return not again
+        return _first_time(self._sent[table], r)
 
     def _reject(self, rejected: Sequence[decode.Rejected]) -> None:
         for record, reason in rejected:
@@ -273,6 +260,15 @@ class Worker:
         self._stream.commit(self._minutes.committable())
         self._moved = False
         self._flushed_at_s = time.monotonic()
+
+
+def _first_time(newest: dict[str, int], r: Record) -> bool:
+    """False for a record that its agent sent again, by its own number; where it has none, only the offset tells."""
+    if r.seq >= 0 and r.seq <= newest.get(r.stream, -1):
+        return False
+    if r.seq >= 0:
+        newest[r.stream] = r.seq
+    return True
 
 
 def _where(rows: pl.DataFrame, chosen: NDArray[np.bool_]) -> pl.DataFrame:

@@ -66,7 +66,7 @@ class Lake:
         made: list[Made] = []
         for attempt in range(_ATTEMPTS):
             found = self.open(table)
-            before = _versions(found, marks)
+            before = versions(found, marks)
             if after is not None and _is_there(table, marks, after, before):
                 return
             try:
@@ -77,7 +77,7 @@ class Lake:
                     self._commit(table, dated, marks)
             except CommitFailedError:
                 # a file rewritten, a column added, the table made: by another, just now
-                if _is_there(table, marks, before, _versions(self.open(table), marks)):
+                if _is_there(table, marks, before, versions(self.open(table), marks)):
                     return  # our file belongs to nobody then: upkeep sweeps it
                 time.sleep(random.uniform(0, _PAUSE_S) * (attempt + 1))
             except (OSError, DeltaError, pl.exceptions.PolarsError) as e:
@@ -109,7 +109,7 @@ class Lake:
 
     def version(self, table: str, transaction: str) -> int:
         """The last version committed under the name `transaction`, or -1."""
-        return _versions(self.open(table), [transaction])[transaction]
+        return versions(self.open(table), [transaction])[transaction]
 
     def files(self, table: str) -> list[str]:
         """Absolute paths of the files of the present snapshot; empty when the table does not exist yet."""
@@ -161,7 +161,7 @@ class Lake:
             ) from e
 
 
-def _versions(found: DeltaTable | None, marks: Iterable[str]) -> dict[str, int]:
+def versions(found: DeltaTable | None, marks: Iterable[str]) -> dict[str, int]:
     """The last version committed under each name, or -1."""
     versions = {name: found.transaction_version(name) if found else None for name in marks}
     return {name: -1 if v is None else int(v) for name, v in versions.items()}

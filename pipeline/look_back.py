@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline.event_history import EVENT_COLUMNS, EVENT_LOOK_BACK_DAYS, needed
 from pipeline.lake import Lake
+from pipeline.recovery import newest_by_node
 from pipeline.signals import DAY_SIGNALS, INPUTS, KEYS, LOOK_BACK_HOURS, LOOK_BACK_MINUTES, expression
 
 CATCH_UP: Final = timedelta(hours=48)
@@ -49,15 +50,10 @@ def last_predictions(lake: Lake, since: datetime, level: float) -> pl.DataFrame:
 
 def _starts(lake: Lake, since: datetime) -> pl.DataFrame:
     """Per node: `start`, before which its minutes are needed as sums only."""
-    newest = _newest(lake, "rollups", since).rename({"minute": "rolled"})
-    both = newest.join(_newest(lake, "predictions", since), on="node", how="left")
+    newest = newest_by_node(lake, "rollups", since).rename({"minute": "rolled"})
+    both = newest.join(newest_by_node(lake, "predictions", since), on="node", how="left")
     predicted = pl.col("minute").fill_null(pl.col("rolled") - CATCH_UP)
     return both.select("node", (pl.min_horizontal(predicted, "rolled") - _MINUTES).alias("start"))
-
-
-def _newest(lake: Lake, table: str, since: datetime) -> pl.DataFrame:
-    scan = lake.scan(table, since=since, columns=["node", "minute"])
-    return scan.group_by("node").agg(pl.col("minute").max()).collect(engine="streaming")
 
 
 def _minutes(lake: Lake, starts: pl.DataFrame) -> pl.DataFrame:

@@ -22,13 +22,14 @@ _ROWS: Final = 50_000_000
 
 def newest_minutes(lake: Lake, since: datetime) -> dict[str, int]:
     """Node -> its last minute in `rollups`, since the epoch."""
-    newest = (
-        lake.scan("rollups", since=since, columns=["node", "minute"])
-        .group_by("node")
-        .agg(pl.col("minute").max())
-    )
-    found = newest.with_columns(pl.col("minute").dt.epoch("s") // 60).collect(engine="streaming")
-    return dict(found.iter_rows())
+    newest = newest_by_node(lake, "rollups", since)
+    return dict(newest.with_columns(pl.col("minute").dt.epoch("s") // 60).iter_rows())
+
+
+def newest_by_node(lake: Lake, table: str, since: datetime) -> pl.DataFrame:
+    """`node` and its last `minute` in `table`."""
+    scan = lake.scan(table, since=since, columns=["node", "minute"])
+    return scan.group_by("node").agg(pl.col("minute").max()).collect(engine="streaming")
 
 
 def last_counters(lake: Lake, since: datetime) -> pl.DataFrame:
