@@ -16,9 +16,11 @@ from tests.e2e.sent import Fleet, all_written, assert_once
 from tests.e2e.workers import APPENDING, POLLED, UNCOMMITTED, Group
 from tests.real.kafka.broker import JARS, Broker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 KILLS = 50
+SLOW_S = 120
+"""What anything may take on a machine that is busy with other things; it takes a few seconds."""
 SESSION_S = 1.0
 """How long the broker waits for a worker that was killed. Ten seconds in production."""
 
@@ -65,9 +67,9 @@ def make(own_broker: Broker, tmp_path: Path) -> Iterator[Make]:
 
 def finish(fleet: Fleet, group: Group) -> None:
     fleet.finish()
-    group.wait("everything is sent", lambda: fleet.done or fleet.error, 60)
+    group.wait("everything is sent", lambda: fleet.done or fleet.error, SLOW_S)
     assert not fleet.error
-    group.wait("everything is in the lake", lambda: all_written(group.lake, fleet), 60)
+    group.wait("everything is in the lake", lambda: all_written(group.lake, fleet), SLOW_S)
     group.stop(list(group.alive))
     assert_once(group.lake, fleet)
 
@@ -76,7 +78,7 @@ def test_workers_killed_at_fifty_random_moments_store_everything_once(make: Make
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
-    fleet, group = make("kills", nodes=6, minutes=25, pause_s=0.8)
+    fleet, group = make("kills", nodes=6, minutes=60, pause_s=0.8)
     group.start(2)
     fleet.start()
     kills: list[list[int]] = []
@@ -84,7 +86,7 @@ def test_workers_killed_at_fifty_random_moments_store_everything_once(make: Make
     while len(kills) < KILLS:
         victim = rng.choice(group.alive)
         if rng.random() < 0.8:  # at work; else wherever it is: starting, joining, waiting for its partitions
-            group.wait(f"{victim} is given work", partial(group.polled, victim), 30)
+            group.wait(f"{victim} is given work", partial(group.polled, victim), SLOW_S)
         time.sleep(rng.uniform(0, 0.6))  # the moment is the point
         group.kill_9(victim)
         kills.append(list(group.told[victim]))
@@ -103,32 +105,32 @@ def test_workers_killed_at_fifty_random_moments_store_everything_once(make: Make
 
 def test_workers_that_come_and_go_under_load_store_everything_once(make: Make):
     """2, then 4, then 3 of them: every minute that is open at a change is given up by one and rolled up by another."""
-    fleet, group = make("rebalance", nodes=8, minutes=25, pause_s=0.5)
+    fleet, group = make("rebalance", nodes=8, minutes=60, pause_s=0.5)
     group.start(2)
     fleet.start()
-    group.wait("two at work", lambda: group.everyone_polled(group.alive) and fleet.flushed > 7, 40)
+    group.wait("two at work", lambda: group.everyone_polled(group.alive) and fleet.flushed > 7, SLOW_S)
     group.start(2)
-    group.wait("four at work", lambda: group.everyone_polled(group.alive), 40)
+    group.wait("four at work", lambda: group.everyone_polled(group.alive), SLOW_S)
     flushed = fleet.flushed
-    group.wait("a minute goes by", lambda: fleet.flushed >= flushed + 6, 40)
+    group.wait("a minute goes by", lambda: fleet.flushed >= flushed + 6, SLOW_S)
     group.stop(group.alive[:1])
-    group.wait("another goes by", lambda: fleet.flushed >= flushed + 12, 40)
+    group.wait("another goes by", lambda: fleet.flushed >= flushed + 12, SLOW_S)
     assert not fleet.done, "the changes came under load"
     finish(fleet, group)
 
 
 @pytest.mark.parametrize("kill", [False, True], ids=["stopped", "killed"])
 def test_workers_outlive_a_restart_of_their_broker(make: Make, own_broker: Broker, kill: bool):
-    fleet, group = make(f"restart{kill}", nodes=6, minutes=25, pause_s=0.5)
+    fleet, group = make(f"restart{kill}", nodes=6, minutes=60, pause_s=0.5)
     group.start(2)
     fleet.start()
-    group.wait("two at work", lambda: group.everyone_polled(group.alive) and fleet.flushed > 9, 40)
+    group.wait("two at work", lambda: group.everyone_polled(group.alive) and fleet.flushed > 9, SLOW_S)
     pids = list(group.alive)
     own_broker.stop(kill=kill)
     own_broker.start()
     assert not fleet.done, "the restart came under load"
     flushed = fleet.flushed
-    group.wait("a minute goes by", lambda: fleet.flushed >= flushed + 6, 60)
+    group.wait("a minute goes by", lambda: fleet.flushed >= flushed + 6, SLOW_S)
     finish(fleet, group)
     assert group.made == pids, "none was started again"
 
@@ -138,27 +140,27 @@ def test_the_result_does_not_depend_on_the_number_of_workers(make: Make, workers
     """A backlog of five minutes, as after an outage. `benchmarks/stream.py --workers N` tells the rates."""
     fleet, group = make(f"workers{workers}", nodes=8, minutes=5, pause_s=0)
     fleet.start()
-    group.wait("the backlog is there", lambda: fleet.done, 60)
+    group.wait("the backlog is there", lambda: fleet.done, SLOW_S)
     group.start(workers)
     finish(fleet, group)
 
 
 def put_to_sleep(fleet: Fleet, group: Group, sleeper: str, other: str) -> None:
-    group.wait("it holds rows", lambda: group.told[sleeper][UNCOMMITTED] > 0, 20)
+    group.wait("it holds rows", lambda: group.told[sleeper][UNCOMMITTED] > 0, SLOW_S)
     group.signal(sleeper, signal.SIGSTOP)
     polled = group.polled(other)
-    group.wait("the other has its partitions", lambda: group.polled(other) > polled + 48, 40)
+    group.wait("the other has its partitions", lambda: group.polled(other) > polled + 48, SLOW_S)
     group.signal(sleeper, signal.SIGCONT)
     flushed = fleet.flushed
-    group.wait("both are at work", lambda: fleet.flushed > flushed + 12, 40)
+    group.wait("both are at work", lambda: fleet.flushed > flushed + 12, SLOW_S)
 
 
 def test_a_worker_that_slept_through_its_session_writes_nothing_twice(make: Make):
     """Stopped with rows in its hands; another takes its partitions and writes them; then it wakes and goes on."""
-    fleet, group = make("zombie", nodes=8, minutes=25, pause_s=0.3)
+    fleet, group = make("zombie", nodes=8, minutes=60, pause_s=0.3)
     group.start(2)
     fleet.start()
-    group.wait("two at work", lambda: group.everyone_polled(group.alive) and fleet.flushed > 9, 40)
+    group.wait("two at work", lambda: group.everyone_polled(group.alive) and fleet.flushed > 9, SLOW_S)
     sleeper, other = group.alive
     for _ in range(4):
         put_to_sleep(fleet, group, sleeper, other)

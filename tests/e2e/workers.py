@@ -155,7 +155,8 @@ class Group:
         while not condition():
             dead = [name for name in self.alive if not self._processes[name].is_alive()]
             if dead or time.monotonic() > deadline:
-                pytest.fail(f"{what}: {dead} died, or not in {timeout_s:g} s\n{self.tails()}")
+                told = {name: list(self.told[name]) for name in self.alive}
+                pytest.fail(f"{what}: {dead} died, or not in {timeout_s:g} s; told {told}\n{self.tails()}")
             time.sleep(0.01)
 
     def tails(self) -> str:
