@@ -83,12 +83,16 @@ def _share(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 
-def curves(rows: Rows, score: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """(ROC-AUC, average precision) under each row of `weights`."""
-    return _curves(score, rows.label, rows.unit, weights)
+def curves(
+    rows: Rows, score: Floats, weights: Floats, count: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """(ROC-AUC, average precision) under each row of `weights`; `count`: for how many rows each row stands."""
+    return _curves(score, rows.label, rows.unit, weights, count)
 
 
-def _curves(score: Floats, label: Bools, unit: Ints, weights: Floats) -> tuple[Floats, Floats]:
+def _curves(
+    score: Floats, label: Bools, unit: Ints, weights: Floats, count: Floats | None = None
+) -> tuple[Floats, Floats]:
     nothing = np.full(len(weights), np.nan)
     if not label.any() or label.all():
         return nothing, nothing
@@ -96,8 +100,8 @@ def _curves(score: Floats, label: Bools, unit: Ints, weights: Floats) -> tuple[F
     shape = (int(group.max()) + 1, weights.shape[1])
 
     def weighted(which: Bools) -> Floats:
-        cells = csr_matrix((np.ones(which.sum()), (group[which], unit[which])), shape=shape)
-        return np.asarray(cells @ weights.T)
+        amount = np.ones(which.sum()) if count is None else count[which]
+        return np.asarray(csr_matrix((amount, (group[which], unit[which])), shape=shape) @ weights.T)
 
     hit, miss = weighted(label), weighted(~label)
     hits, misses = hit.cumsum(axis=0), miss.cumsum(axis=0)

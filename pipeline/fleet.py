@@ -8,7 +8,7 @@ model that does well here has learnt this simulator.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -16,17 +16,22 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from collector.errors import ForeshockError
 from collector.records import Event, Inventory
 from pipeline import fleet_events, fleet_wire
-from pipeline.fleet_minutes import Span, rollups
+from pipeline.fleet_minutes import rollups
+from pipeline.fleet_noise import Ints
 from pipeline.fleet_params import FleetParams
 from pipeline.fleet_samples import Part, samples
+from pipeline.fleet_span import Span, slots
 from pipeline.fleet_world import build
 from pipeline.tables import ROLLUPS
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _ROWS_AT_ONCE: Final = 100_000
 """Rows of one computation: small enough for the cache, large enough for numpy."""
+_MANY_COLUMNS: Final = 50
+"""Of a row with fewer, more fit in the same memory."""
 
 
 class Fleet:
@@ -76,18 +81,47 @@ class Fleet:
         """Rows of ROLLUPS for `minutes` whole minutes from `t0`, without making the samples."""
         return pl.concat([pl.DataFrame(schema=ROLLUPS), *self.rollup_parts(t0, minutes)])
 
-    def rollup_parts(self, t0: datetime, minutes: int) -> Iterator[pl.DataFrame]:
-        """The same in parts of about 100,000 rows in the order of time, for months of it."""
+    def rollup_parts(
+        self,
+        t0: datetime,
+        minutes: int,
+        *,
+        nodes: Sequence[int] | None = None,
+        columns: Collection[str] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """The same in parts in the order of time, for months of it: about 100,000 rows each, few columns 300,000.
+
+        `nodes` (indices into `self.nodes`) and `columns` choose: the same rows and values, in ROLLUPS' order, at a
+        cost in proportion. Raises ForeshockError for nodes, columns or times that the fleet does not have.
+        """
+        wanted = frozenset(ROLLUPS if columns is None else columns)
+        if unknown := sorted(wanted - ROLLUPS.keys()):
+            raise ForeshockError(
+                f"rollups have no column {unknown[0]}", hint="ROLLUPS in pipeline/tables.py has their names"
+            )
+        chosen = None if nodes is None else self._indices(nodes)
+        if chosen is not None and not chosen.size:
+            return
+        of = slots(self._world, chosen)
         begin_s = self._world.seconds(t0) // 60 * 60
         end_s = begin_s + 60 * minutes
         self._world.seconds(self.start + timedelta(seconds=end_s))
-        cuts = [*self._world.cards.cuts(begin_s, end_s), end_s]
-        step_s = 60.0 * max(1, min(_ROWS_AT_ONCE // self.gpus, 240))
+        cuts = [*self._world.cards.cuts(begin_s, end_s, of.slot), end_s]
+        rows, most = (_ROWS_AT_ONCE, 240) if len(wanted) > _MANY_COLUMNS else (3 * _ROWS_AT_ONCE, 1440)
+        step_s = 60.0 * max(1, min(rows // of.slot.size, most))
         while begin_s < end_s:
             upto_s = min(begin_s + step_s, next(c for c in cuts if c > begin_s))
-            minutes_s = np.arange(begin_s, upto_s, 60.0)
-            yield rollups(Span(self._world, self._world.jobs.load(minutes_s), minutes_s))
+            yield rollups(Span(of, np.arange(begin_s, upto_s, 60.0), wanted))
             begin_s = upto_s
+
+    def _indices(self, nodes: Sequence[int]) -> Ints:
+        found: Ints = np.unique(np.asarray(nodes, dtype=np.int64))
+        if found.size and not 0 <= found[0] <= found[-1] < len(self.nodes):
+            raise ForeshockError(
+                f"node {found[0] if found[0] < 0 else found[-1]} is not in a simulated fleet of {len(self.nodes)}",
+                hint=f"give indices from 0 to {len(self.nodes) - 1}",
+            )
+        return found
 
     def events(self, t0: datetime, seconds: int) -> pl.DataFrame:
         """Rows of EVENTS in [t0, t0 + seconds)."""

@@ -60,9 +60,10 @@ class Cards:
             out[(slot == swapped) & (when_s >= at_s)] = self._gpus + number
         return out
 
-    def cuts(self, begin_s: float, end_s: float) -> list[float]:
-        """Times of swaps in (begin_s, end_s), where what is computed at once has to end."""
-        return sorted({float(t) for t in self._swap_s if begin_s < t < end_s})
+    def cuts(self, begin_s: float, end_s: float, slots: Ints) -> list[float]:
+        """Times of swaps in `slots` in (begin_s, end_s), where what is computed at once has to end."""
+        mine = self._swap_s[np.isin(self._swap_slot, slots)]
+        return sorted({float(t) for t in mine if begin_s < t < end_s})
 
     def c_per_w(self, slot: Ints, card: Ints) -> Floats:
         """Thermal resistance of these cards in these slots."""

@@ -112,7 +112,7 @@ class Effects:
     """All effects of a fleet by signal. Add, then `seal` with the resets, then ask."""
 
     def __init__(self, gpus: int) -> None:
-        self._gpus = gpus
+        self.slots = gpus
         self._parts: dict[Signal, list[Effect]] = {s: [] for s in Signal}
         self._all: dict[Signal, Effect] = {}
         self._base: dict[Signal, tuple[float, Floats]] = {}
@@ -133,6 +133,16 @@ class Effects:
             self._all[signal] = e
         self._parts.clear()
 
+    def of_slots(self, slots: Ints) -> Effects:
+        """The same of these slots (sorted) alone, numbered by their place in `slots`."""
+        out = Effects(slots.size)
+        out._parts.clear()
+        for signal, e in self._all.items():
+            place = np.minimum(np.searchsorted(slots, e.slot), slots.size - 1)
+            mine = np.flatnonzero(slots[place] == e.slot)
+            out._all[signal] = _picked(e, mine)._replace(slot=place[mine])
+        return out
+
     def touched(self, signal: Signal, begin_s: float, end_s: float) -> Effect:
         """The effects of `signal` under way in [begin_s, end_s)."""
         return self._during(signal, begin_s, end_s)
@@ -152,13 +162,17 @@ class Effects:
         begin_s = float(times_s[0])
         out = np.repeat(self._before(signal, begin_s)[first:last, None], times_s.size, axis=1)
         active = self._touching(signal, first, last, begin_s, float(times_s[-1]) + 1e-6)
-        steps = active.end <= active.begin
-        self._add_steps(out, _picked(active, steps), first, times_s)
-        ramps = _picked(active, ~steps)
-        np.add.at(
-            out, ramps.slot - first, _risen(ramps, np.broadcast_to(times_s, (ramps.slot.size, times_s.size)))
-        )
+        _play(out, active._replace(slot=active.slot - first), times_s)
         return out
+
+    def moving(self, signal: Signal, times_s: Floats) -> tuple[Floats, Ints, Floats]:
+        """A counter of all slots where few move: its value before, the slots that move, and their (slots, times)."""
+        before = self._before(signal, float(times_s[0]))
+        active = self._during(signal, float(times_s[0]), float(times_s[-1]) + 1e-6)
+        slots, place = np.unique(active.slot, return_inverse=True)
+        out = np.repeat(before[slots, None], times_s.size, axis=1)
+        _play(out, active._replace(slot=place), times_s)
+        return before, slots, out
 
     def gauge(self, signal: Signal, first: int, last: int, times_s: Floats) -> Floats:
         """Sum of the episodes under way: shape (slots, times). A power of 0 holds the full amount."""
@@ -189,18 +203,21 @@ class Effects:
             return known[1]
         e = self._all[signal]
         over = np.maximum(e.end, e.begin) < at_s
-        total = np.bincount(e.slot[over], np.trunc(e.amount[over]), minlength=self._gpus).astype(np.float64)
+        total = np.bincount(e.slot[over], np.trunc(e.amount[over]), minlength=self.slots).astype(np.float64)
         self._base[signal] = (at_s, total)
         return total
 
-    @staticmethod
-    def _add_steps(out: Floats, steps: Effect, first: int, times_s: Floats) -> None:
-        if not steps.slot.size:
-            return
+
+def _play(out: Floats, active: Effect, times_s: Floats) -> None:
+    """Add what `active` adds to the rows `active.slot` of a counter at `times_s`."""
+    steps = active.end <= active.begin
+    if steps.any():
         rises = np.zeros_like(out)
-        column = np.searchsorted(times_s, steps.begin, side="left")
-        np.add.at(rises, (steps.slot - first, column), np.trunc(steps.amount))
+        column = np.searchsorted(times_s, active.begin[steps], side="left")
+        np.add.at(rises, (active.slot[steps], column), np.trunc(active.amount[steps]))
         out += np.cumsum(rises, axis=1)
+    ramps = _picked(active, ~steps)
+    np.add.at(out, ramps.slot, _risen(ramps, np.broadcast_to(times_s, (ramps.slot.size, times_s.size))))
 
 
 def add_silence(effects: Effects, signal: Signal, slot: Ints, begin: Floats, end: Floats) -> None:

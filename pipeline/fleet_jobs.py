@@ -122,24 +122,20 @@ class Jobs:
             rows.append((origin + end_s, _IDLE, 1e12, 0.0, -1))
             at_s = float(end_s + rng.integers(300, 2400))
 
-    def load(self, minutes_s: Floats) -> Load:
-        """The 60 seconds of each minute that begins at `minutes_s`, for all blocks.
+    def load(self, minutes_s: Floats, blocks: Ints | None = None) -> Load:
+        """The 60 seconds of each of these minutes, which follow each other, of `blocks` (all unless given).
 
         The heat is always run in from the same second before the minute, so it does not depend on who asks.
         """
-        seconds = minutes_s[None, :, None] + np.arange(-WARM_S, 60)
-        row, profile = self._phases(seconds)
-        noise = normal(
-            bits(self._seed + 5, np.arange(self.blocks)[:, None, None], seconds.astype(np.int64)), 0
-        )
+        block = np.arange(self.blocks) if blocks is None else blocks
+        minutes, before = minutes_s.size, WARM_S // 60
+        begin_s = float(minutes_s[0]) - WARM_S
+        row, profile = self._phases(block, begin_s, minutes + before)
+        seconds = int(begin_s) + np.arange((minutes + before) * 60)
+        noise = normal(bits(self._seed + 5, block[:, None], seconds), 0).reshape(profile.shape)
         power_w = np.maximum(LEVELS["power_w"][profile] + LEVELS["common_w"][profile] * noise, 60.0)
-        heat_w = np.empty((self.blocks, minutes_s.size, 60))
-        state = power_w[..., 0].copy()
-        for i in range(1, WARM_S + 60):
-            state += (power_w[..., i] - state) / LAG_S
-            if i >= WARM_S:
-                heat_w[..., i - WARM_S] = state
-        return Load(profile[..., WARM_S:], power_w[..., WARM_S:], heat_w, self._job[row[..., WARM_S:]])
+        heat_w = _heat(power_w, minutes)
+        return Load(profile[:, before:], power_w[:, before:], heat_w, self._job[row[:, before:]])
 
     def integral(self, name: str, block: Ints, at_s: Floats) -> Floats:
         """Integral over time of a level ("power_w", "nvlink_mibps", "capped") of a block up to `at_s`."""
@@ -156,15 +152,28 @@ class Jobs:
     def _row(self, block: Ints, at_s: Floats) -> Ints:
         return np.searchsorted(self._key, block * _KEY_S + at_s, side="right") - 1
 
-    def _phases(self, seconds: Floats) -> tuple[Ints, Ints]:
-        """Row of the schedule and number of the profile, (blocks, ...) for every one of `seconds`."""
-        block = np.arange(self.blocks)[:, None, None]
+    def _phases(self, block: Ints, begin_s: float, minutes: int) -> tuple[Ints, Ints]:
+        """Row of the schedule and number of the profile at each second: shape (blocks, minutes, 60).
+
+        Most minutes are all of one phase. The others are looked at second by second.
+        """
         # before its first job a block does what that job does first
         first = np.searchsorted(self._key, block * _KEY_S - _KEY_S / 2)
-        row = np.maximum(self._row(block, seconds), first)
-        within = (seconds + block * _KEY_S - self._key[row]) % self._period_s[row]
-        saving = within >= self._period_s[row] - self._checkpoint_s[row]
-        return row, np.where(saving, _CHECKPOINT, self._kind[row])
+        at_s: Floats = begin_s + 60 * np.arange(minutes + 1, dtype=np.float64)
+        edge = np.maximum(self._row(block[:, None], at_s), first[:, None])
+        now = edge[:, :-1]
+        within = (at_s[:-1] + block[:, None] * _KEY_S - self._key[now]) % self._period_s[now]
+        saves = within + 60 > self._period_s[now] - self._checkpoint_s[now]
+        row, profile = (np.repeat(x[..., None], 60, axis=-1) for x in (now, self._kind[now]))
+        which, minute = np.nonzero((edge[:, 1:] != now) | saves)
+        seconds: Floats = at_s[minute][:, None] + np.arange(60)
+        place = block[which][:, None]
+        found = np.maximum(self._row(place, seconds), first[which][:, None])
+        within = (seconds + place * _KEY_S - self._key[found]) % self._period_s[found]
+        saving = within >= self._period_s[found] - self._checkpoint_s[found]
+        row[which, minute] = found
+        profile[which, minute] = np.where(saving, _CHECKPOINT, self._kind[found])
+        return row, profile
 
     def _part(self, level: Floats, row: Ints, elapsed: Floats) -> Floats:
         period_s, checkpoint_s = self._period_s[row], self._checkpoint_s[row]
@@ -184,6 +193,21 @@ class Jobs:
         first = np.searchsorted(block, block, side="left")
         out: Floats = total - total[first]
         return out
+
+
+def _heat(power_w: Floats, minutes: int) -> Floats:
+    """`power_w` (blocks, 2 + minutes, 60) through the lag, of all but the first two minutes."""
+    second_w = np.ascontiguousarray(power_w.transpose(2, 0, 1))
+    state = second_w[0, :, :minutes].copy()
+    step = np.empty_like(state)
+    heat_w = np.empty((60, *state.shape))
+    for i in range(1, WARM_S + 60):
+        np.subtract(second_w[i % 60, :, i // 60 : i // 60 + minutes], state, out=step)
+        step /= LAG_S
+        state += step
+        if i >= WARM_S:
+            heat_w[i - WARM_S] = state
+    return np.ascontiguousarray(heat_w.transpose(1, 2, 0))
 
 
 def _blocks(nodes: int, rng: np.random.Generator) -> Ints:

@@ -3,184 +3,202 @@
 Counters are exact (value at the minute's last second). Means, extremes and spreads come from the job's 60 seconds and
 the distribution of the card's own noise. Where a GPU was silent for part of a minute, the samples are counted
 exactly, and the readings are those of the whole minute; where it never answered they are null.
+What is not asked for is not computed: every column is made from statistics that are called for by name.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from pipeline.fleet_cards import PROMPT_SHARE
 from pipeline.fleet_effects import Signal
-from pipeline.fleet_jobs import LEVELS, Load
-from pipeline.fleet_noise import Floats, Ints, bits, normal
+from pipeline.fleet_jobs import LEVELS
+from pipeline.fleet_noise import Floats, Ints
 from pipeline.fleet_samples import CAPPED_US_PER_S, CONSTANTS, COUNTER_COLUMNS, MEMORY_ABOVE_C, SLOWDOWN_C
-from pipeline.fleet_silence import silence
-from pipeline.fleet_world import World
+from pipeline.fleet_silence import STATE_NAMES, Silence, silence
+from pipeline.fleet_span import Span, Statistic, widened
 from pipeline.tables import ROLLUPS, STATISTICS
 
 _EXTREME: Final = 2.3
 """Expected highest of 60 normal deviates, in standard deviations."""
-_SEEN_EXTREME: Final = 1.5
-"""What the card's own noise adds where the job's own extremes are already taken."""
 _LATENCY_SD: Final = 0.14
 _DENSE: Final = ("energy_j", "nvlink_tx_kib", "nvlink_rx_kib", "power_violation_us")
 
 
-class Span:
-    """All slots over whole minutes that begin at `minutes_s`; no swap within. Arrays are (slot, minute)."""
-
-    def __init__(self, world: World, load: Load, minutes_s: Floats) -> None:
-        self.world, self.minutes_s = world, minutes_s
-        self.slot: Ints = np.arange(world.gpus)
-        self.card = world.cards.at(float(minutes_s[0]))
-        self.block = world.blocks(self.slot)
-        self.load = load
-        self.shape = (world.gpus, minutes_s.size)
-        self.noise = bits(world.seed + 1, self.slot[:, None], (minutes_s / 60).astype(np.int64)[None, :])
-
-    def of_jobs(self, per_second: Floats) -> dict[str, Floats]:
-        """Statistics over the seconds of (block, minute, second) values, for every slot."""
-        found = {
-            "mean": per_second.mean(-1),
-            "min": per_second.min(-1),
-            "max": per_second.max(-1),
-            "std": per_second.std(-1),
-        }
-        return {s: v[self.block] for s, v in found.items()}
-
-    def level(self, name: str) -> dict[str, Floats]:
-        return self.of_jobs(LEVELS[name][self.load.profile])
-
-
 def rollups(span: Span) -> pl.DataFrame:
-    """All columns of ROLLUPS, sorted by GPU slot and minute. What is not simulated is null."""
-    plane = silence(span.world, span.minutes_s)
-    columns = _power(span) | _work(span) | _latency(span) | _counters(span) | _states(span)
-    readings = pl.DataFrame(
-        {n: pl.Series(n, np.broadcast_to(v, span.shape).reshape(-1)) for n, v in columns.items()}
-    )
-    for name, value in CONSTANTS.items():
-        kept = [(f"{name}_{s}", 0.0 if s == "std" else value) for s in STATISTICS[name]] or [
-            (f"{name}_last", value)
-        ]
-        readings = readings.with_columns(pl.lit(v).alias(n) for n, v in kept)
-    readings = readings.with_columns(pl.when(plane["good_samples"] > 0).then(pl.all()))
-    rows = pl.concat([_identity(span), plane, readings], how="horizontal")
+    """The wanted columns of ROLLUPS, sorted by GPU slot and minute. What is not simulated is null."""
+    quiet = silence(span.effects, span.minutes_s)
+    columns: dict[str, Any] = {}
+    for made in (_power, _heat, _work, _latency, _counters, _states, _constants):
+        columns |= made(span)
+    # a column that is the same everywhere is a number here, and costs nothing
+    readings = _frame(span, {n: v for n, v in columns.items() if n in span.wanted})
+    unread = quiet.good_samples.reshape(-1) == 0
+    if unread.any() and readings.width:
+        readings = readings.select(pl.when(~pl.Series(unread)).then(pl.all()))
+    rows = pl.concat([_identity(span), _plane(span, quiet), readings], how="horizontal")
     rows = rows.select(
-        pl.col(n).cast(k) if n in rows.columns else pl.lit(None, dtype=k).alias(n) for n, k in ROLLUPS.items()
+        pl.col(n).cast(k) if n in rows.columns else pl.lit(None, dtype=k).alias(n)
+        for n, k in ROLLUPS.items()
+        if n in span.wanted
     )
-    return rows.filter(pl.col("samples") > 0)
+    here = quiet.samples.reshape(-1) > 0
+    return rows if here.all() else rows.filter(pl.Series(here))
+
+
+def _frame(span: Span, columns: dict[str, Any]) -> pl.DataFrame:
+    """Arrays that broadcast to the span's shape as columns."""
+    rows = span.shape[0] * span.shape[1]
+    return pl.DataFrame(
+        [
+            pl.repeat(v, rows, eager=True).alias(n)
+            if np.ndim(v) == 0
+            else pl.Series(n, np.broadcast_to(v, span.shape).reshape(-1))
+            for n, v in columns.items()
+        ]
+    )
+
+
+def _plane(span: Span, quiet: Silence) -> pl.DataFrame:
+    counted = {n: v for n, v in quiet._asdict().items() if n in span.wanted}
+    rows = _frame(span, counted).get_columns()
+    if "gpu_state" in span.wanted:
+        names = pl.Series(STATE_NAMES).gather(pl.Series(quiet.state.reshape(-1)))
+        rows.append(names.alias("gpu_state"))
+    return pl.DataFrame(rows)
 
 
 def _identity(span: Span) -> pl.DataFrame:
     world, minutes = span.world, span.minutes_s.size
-    index = np.arange(world.gpus) % world.params.gpus_per_node
-    job = _last_job(span.load.job)[span.block].reshape(-1)
+    node, index = np.divmod(span.slot, world.params.gpus_per_node)
     each = {
-        "node": pl.Series(world.cards.nodes).gather(pl.Series(span.slot // world.params.gpus_per_node)),
-        "gpu_uuid": pl.Series(world.cards.uuids).gather(pl.Series(span.card)),
-        "gpu_index": pl.Series(index),
-        "pci_bdf": pl.Series(world.cards.bdfs).gather(pl.Series(index)),
+        "node": (world.cards.nodes, node),
+        "gpu_uuid": (world.cards.uuids, span.card),
+        "pci_bdf": (world.cards.bdfs, index),
     }
-    row = pl.Series(np.repeat(span.slot, minutes))
-    minute_us = world.start_us + np.tile((span.minutes_s * 1e6).astype(np.int64), world.gpus)
-    return pl.DataFrame([
-        pl.Series("minute", minute_us).cast(ROLLUPS["minute"]),
-        *(s.gather(row).alias(n) for n, s in each.items()),
-        pl.Series(world.jobs.job_names).gather(pl.Series(np.maximum(job, 0))).alias("job"),
-    ]).with_columns(
-        pl.lit(True).alias("synthetic"), pl.when(pl.Series(job) >= 0).then(pl.col("job")).alias("job")
-    )  # fmt: skip
+    minute_us = world.start_us + np.tile((span.minutes_s * 1e6).astype(np.int64), span.slot.size)
+    columns = {
+        "minute": pl.Series(minute_us).cast(ROLLUPS["minute"]),
+        "gpu_index": pl.Series(np.repeat(index, minutes)),
+        "synthetic": pl.repeat(True, minute_us.size, eager=True),
+    }
+    for name, (names, which) in each.items():
+        columns[name] = pl.Series([names[i] for i in which.tolist()]).gather(_row(span))
+    if "job" in span.wanted:
+        columns["job"] = _jobs(span)
+    return pl.DataFrame({n: c for n, c in columns.items() if n in span.wanted})
 
 
-def _last_job(job: Ints) -> Ints:
-    """The last job of each minute; -1 where there was none."""
+def _row(span: Span) -> pl.Series:
+    """Place of each row's slot."""
+    return pl.Series(np.repeat(np.arange(span.slot.size), span.minutes_s.size))
+
+
+def _jobs(span: Span) -> pl.Series:
+    """The last job of each minute; null where there was none."""
+    job = span.load.job
     last = 59 - np.argmax(job[..., ::-1] >= 0, axis=-1)
-    return np.take_along_axis(job, last[..., None], axis=-1)[..., 0]
-
-
-def _named(name: str, statistics: dict[str, Any]) -> dict[str, Any]:
-    return {f"{name}_{s}": statistics[s] for s in STATISTICS[name]}
-
-
-def _widened(of_job: dict[str, Floats], own_sd: Floats, z: NDArray[np.float32]) -> dict[str, Floats]:
-    """The job's statistics and the card's own noise around them."""
-    return {
-        "mean": of_job["mean"] + own_sd * z / np.sqrt(60),
-        "min": of_job["min"] - _SEEN_EXTREME * own_sd,
-        "max": of_job["max"] + _SEEN_EXTREME * own_sd,
-        "std": np.hypot(of_job["std"], own_sd),
-    }
+    number = pl.Series(np.take_along_axis(job, last[..., None], axis=-1)[..., 0][span.block].reshape(-1))
+    names = pl.Series(span.world.jobs.job_names, dtype=pl.String()).gather(number.clip(lower_bound=0))
+    return pl.select(pl.when(number >= 0).then(names)).to_series()
 
 
 def _power(span: Span) -> dict[str, Any]:
-    cards, card, load = span.world.cards, span.card, span.load
-    factor = cards.power_factor[card][:, None]
-    watts = {s: factor * v for s, v in span.of_jobs(load.power_w).items()}
-    power = _widened(watts, span.level("own_w")["mean"], normal(span.noise, 0))
-    power = {s: v if s == "std" else np.clip(v, 55.0, 702.0) for s, v in power.items()}
-    warmth = span.of_jobs(PROMPT_SHARE * load.power_w + (1 - PROMPT_SHARE) * load.heat_w)
-    slope = (cards.c_per_w(span.slot, card) * cards.power_factor[card])[:, None]
-    heat = {s: slope * v if s == "std" else cards.inlet_c[:, None] + slope * v for s, v in warmth.items()}
-    more = span.world.effects.gauge(Signal.TEMPERATURE_C, 0, span.world.gpus, span.minutes_s + 30)
-    heat = {s: v if s == "std" else v + more for s, v in heat.items()}
-    heat = _widened(heat, np.full((1, 1), 0.4), normal(span.noise, 1))
-    heat = {s: np.rint(v) if s in ("min", "max") else v for s, v in heat.items()}
-    memory = {s: v if s == "std" else v + MEMORY_ABOVE_C for s, v in heat.items()}
-    slowed = 400.0 * (heat["mean"] > SLOWDOWN_C - 4)
-    clock = {s: v if s == "std" else v - slowed for s, v in span.level("sm_clock_mhz").items()}
-    named = {f"power_{k}w": power for k in ("", "average_", "instant_")}
-    out: dict[str, Any] = {}
-    for name, statistics in (named | {"temperature_c": heat, "memory_temperature_c": memory}).items():
-        out |= _named(name, statistics)
-    out |= _named("temperature_margin_c", {"min": SLOWDOWN_C - heat["max"]})
-    return out | _named("sm_clock_mhz", clock) | _named("graphics_clock_mhz", clock)
+    if not span.wants("power_"):
+        return {}
+    factor = span.world.cards.power_factor[span.card][:, None]
+    of_job = span.of_jobs(lambda: span.load.power_w)
+    wide = widened(lambda s: factor * of_job(s), span.level("own_w")("mean"), span, 0)
+
+    @cache
+    def watts(name: str) -> Any:
+        return wide(name) if name == "std" else np.clip(wide(name), 55.0, 702.0)
+
+    return {n: v for k in ("", "average_", "instant_") for n, v in span.named(f"power_{k}w", watts).items()}
+
+
+def _celsius(span: Span) -> Statistic:
+    cards, load = span.world.cards, span.load
+    of_job = span.of_jobs(lambda: PROMPT_SHARE * load.power_w + (1 - PROMPT_SHARE) * load.heat_w)
+    slope = (cards.c_per_w(span.slot, span.card) * cards.power_factor[span.card])[:, None]
+    inlet_c = cards.inlet_c[span.slot][:, None]
+    more = span.gauge(Signal.TEMPERATURE_C, span.minutes_s + 30)
+
+    def heat(name: str) -> Any:
+        value = slope * of_job(name)
+        return value if name == "std" else inlet_c + value + more
+
+    wide = widened(heat, np.full((1, 1), 0.4), span, 1)
+
+    @cache
+    def celsius(name: str) -> Any:
+        return np.rint(wide(name)) if name in ("min", "max") else wide(name)
+
+    return celsius
+
+
+def _heat(span: Span) -> dict[str, Any]:
+    if not span.wants("temperature_", "memory_temperature_", "sm_clock_", "graphics_clock_"):
+        return {}
+    celsius, of_job = _celsius(span), span.level("sm_clock_mhz")
+
+    @cache
+    def clock(name: str) -> Any:
+        slowed = 0.0 if name == "std" else 400.0 * (celsius("mean") > SLOWDOWN_C - 4)
+        return of_job(name) - slowed
+
+    return (
+        span.named("temperature_c", celsius)
+        | span.named("memory_temperature_c", lambda s: celsius(s) + (0 if s == "std" else MEMORY_ABOVE_C))
+        | span.named("temperature_margin_c", lambda _: SLOWDOWN_C - celsius("max"))
+        | span.named("sm_clock_mhz", clock)
+        | span.named("graphics_clock_mhz", clock)
+    )
 
 
 def _work(span: Span) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    z = normal(span.noise, 2)
     for name in ("sm_util_pct", "mem_util_pct"):
-        at = span.level(name)
-        own = np.minimum(at["mean"], 100 - at["mean"]) * 0.1
-        wide = _widened(at, own, z)
-        out |= _named(name, {s: np.clip(v, 0, 100) for s, v in wide.items()})
-    for name in ("sm_active_pct", "tensor_active_pct", "dram_active_pct"):
-        out |= _named(name, span.level(name))
+        if span.wants(name):
+            out |= span.named(name, _utilisation(span, name))
+    for name in ("sm_active_pct", "tensor_active_pct", "dram_active_pct", "memory_used_mib"):
+        out |= span.named(name, span.level(name))
     for name in ("nvlink_tx_mibps", "nvlink_rx_mibps"):
-        out |= _named(name, span.level("nvlink_mibps"))
+        out |= span.named(name, span.level("nvlink_mibps"))
     used = span.level("memory_used_mib")
-    free = {"min": CONSTANTS["memory_total_mib"] - 551.0 - used["max"]}
-    busy = span.of_jobs((span.load.job >= 0).astype(np.float64))
-    return (
-        out
-        | _named("memory_used_mib", used)
-        | _named("memory_free_mib", free)
-        | _named("compute_processes", busy)
-    )
+    busy = span.of_jobs(lambda: (span.load.job >= 0).astype(np.float64))
+    out |= span.named("memory_free_mib", lambda _: CONSTANTS["memory_total_mib"] - 551.0 - used("max"))
+    return out | span.named("compute_processes", busy)
+
+
+def _utilisation(span: Span, name: str) -> Statistic:
+    at = span.level(name)
+    wide = widened(at, np.minimum(at("mean"), 100 - at("mean")) * 0.1, span, 2)
+    return lambda s: np.clip(wide(s), 0, 100)
 
 
 def _latency(span: Span) -> dict[str, Any]:
     us = span.world.cards.latency_us[span.card][:, None]
-    rise = span.world.effects.gauge(Signal.LATENCY_FACTOR, 0, span.world.gpus, span.minutes_s + 30)
+    rise = span.gauge(Signal.LATENCY_FACTOR, span.minutes_s + 30)
     mean = us * (1 + rise) * (1 + 0.5 * _LATENCY_SD**2)
     spread = np.exp(_EXTREME * _LATENCY_SD)
-    return _named(
-        "nvml_latency_us",
-        {"mean": mean, "min": mean / spread, "max": mean * spread, "std": _LATENCY_SD * mean},
-    )
+    of = {"mean": mean, "min": mean / spread, "max": mean * spread, "std": _LATENCY_SD * mean}
+    return span.named("nvml_latency_us", of.__getitem__)
 
 
 def _counters(span: Span) -> dict[str, Any]:
     out: dict[str, Any] = {}
     at_s = np.concatenate([span.minutes_s[:1] - 1, span.minutes_s + 59])
     for name, signal in COUNTER_COLUMNS.items():
-        out |= _delta_and_last(name, span.world.effects.counter(signal, 0, span.world.gpus, at_s))
-    slot = np.broadcast_to(span.slot[:, None], (span.world.gpus, at_s.size))
+        if span.wants(name):
+            out |= _sparse(name, *span.effects.moving(signal, at_s), span.shape)
+    if not span.wants(*_DENSE):
+        return out
+    slot = np.broadcast_to(span.slot[:, None], (span.slot.size, at_s.size))
     since = {
         n: span.world.since_reset(n, slot, np.maximum(at_s, 0)) for n in ("power_w", "nvlink_mibps", "capped")
     }
@@ -188,21 +206,29 @@ def _counters(span: Span) -> dict[str, Any]:
     kib = np.floor(1024 * since["nvlink_mibps"])
     dense = (factor * since["power_w"], kib, kib, np.floor(CAPPED_US_PER_S * since["capped"]))
     for name, values in zip(_DENSE, dense, strict=True):
-        out |= _delta_and_last(name, values)
+        out |= {f"{name}_delta": _rise(values), f"{name}_last": values[:, 1:]}
     return out
 
 
-def _delta_and_last(name: str, values: Floats) -> dict[str, Any]:
+def _rise(values: Floats) -> Floats:
     """Reset-aware: a counter that fell started again from zero. The fleet's first minute has 59 s of it."""
     before, now = values[:, :-1], values[:, 1:]
-    both = {f"{name}_delta": np.where(now < before, now, now - before), f"{name}_last": now}
-    return {n: v for n, v in both.items() if n in ROLLUPS}
+    return np.where(now < before, now, now - before)
+
+
+def _sparse(name: str, before: Floats, moved: Ints, values: Floats, shape: tuple[int, int]) -> dict[str, Any]:
+    """A counter that moves on a few slots and stands on the others."""
+    if not moved.size:
+        return {f"{name}_delta": 0.0, f"{name}_last": before[:, None] if before.any() else 0.0}
+    delta, last = np.zeros(shape), np.repeat(before[:, None], shape[1], axis=1)
+    delta[moved], last[moved] = _rise(values), values[:, 1:]
+    return {f"{name}_delta": delta, f"{name}_last": last}
 
 
 def _states(span: Span) -> dict[str, Any]:
-    effects, gpus, last_s = span.world.effects, span.world.gpus, span.minutes_s + 59
-    drop = effects.gauge(Signal.WIDTH_DROP, 0, gpus, last_s)
-    pending = effects.gauge(Signal.REMAP_PENDING, 0, gpus, last_s)
+    last_s = span.minutes_s + 59
+    drop = np.asarray(span.gauge(Signal.WIDTH_DROP, last_s))
+    pending = np.asarray(span.gauge(Signal.REMAP_PENDING, last_s))
     idle = (span.load.job[..., -1] < 0)[span.block]
     capped = LEVELS["capped"][span.load.profile[..., -1]][span.block] > 0
     return {
@@ -210,3 +236,13 @@ def _states(span: Span) -> dict[str, Any]:
         "remap_pending_last": (pending > 0).astype(np.int64),
         "clock_event_reasons_last": np.where(idle, 1, np.where(capped, 4, 0)),
     }
+
+
+def _constants(_: Span) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in CONSTANTS.items():
+        kept = STATISTICS[name]
+        out |= (
+            {f"{name}_{s}": 0.0 if s == "std" else value for s in kept} if kept else {f"{name}_last": value}
+        )
+    return out

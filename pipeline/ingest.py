@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
 import numpy as np
@@ -27,7 +26,7 @@ from pipeline.accumulate import MinuteAccumulator
 from pipeline.dead_letters import DeadLetters
 from pipeline.fence import Fence
 from pipeline.lake import Lake, LakeUnavailableError, TakenOverError
-from pipeline.look_back import look_back
+from pipeline.look_back import CATCH_UP, look_back
 from pipeline.minutes import Minutes
 from pipeline.predict import Predictor
 from pipeline.scoring import Scorer
@@ -44,8 +43,6 @@ _ROWS_AT_ONCE: Final = 200_000
 _HOLD_S: Final = 1.0
 _LONGEST_HOLD_S: Final = 30.0
 """A lake that refused is tried again after these (real) seconds, doubled each time."""
-_MEMORY: Final = timedelta(days=2)
-"""How far back the lake is asked, on start, what was written already. Longer than any agent's outage."""
 
 
 class Worker:
@@ -95,7 +92,7 @@ class Worker:
         self._heard_s: dict[Position, float] = {}
         self._reading_s, self._polled_s = 0.0, time.monotonic()
         self._moved = False
-        since = to_datetime(self._clock.time_s()) - _MEMORY
+        since = to_datetime(self._clock.time_s()) - CATCH_UP
         self._minutes = Minutes(self._config.lateness_s, recovery.newest_minutes(self._lake, since))
         self._sent = {table: recovery.sent(self._lake, table, since) for table in _APPENDED}
         self._open = MinuteAccumulator(recovery.last_counters(self._lake, since))

@@ -16,8 +16,9 @@ from pipeline.lake import Lake
 from pipeline.recovery import newest_by_node
 from pipeline.signals import DAY_SIGNALS, INPUTS, KEYS, LOOK_BACK_HOURS, LOOK_BACK_MINUTES, expression
 
-CATCH_UP: Final = timedelta(hours=48)
-"""Minutes of a node that was never predicted are caught up with from this far back."""
+CATCH_UP: Final = timedelta(days=2)
+"""How far back the lake is asked, on start, what is in it already: longer than any agent's outage. Minutes of a node
+that was never predicted are caught up with from there."""
 _MINUTES: Final = timedelta(minutes=LOOK_BACK_MINUTES)
 _HOURS: Final = timedelta(hours=LOOK_BACK_HOURS + 1)
 _TOGETHER: Final = timedelta(hours=3)

@@ -100,6 +100,7 @@ class KafkaStream:
         self._mine: set[Any] = set()
         self._rebalances = 0
         self._paused = False
+        self._away = False
         self._consumer = broker.consumer(
             config,
             group,
@@ -150,7 +151,9 @@ class KafkaStream:
                 try:
                     polled = self._consumer.poll(timeout_ms=wait_ms, max_records=_POLL_RECORDS)
                 except (KafkaConnectionError, RetriableError) as e:
-                    log.warning("kafka: %s; we go on when it is back", e)
+                    if not self._away:  # an outage is said once, not five times a second
+                        log.warning("kafka: %s; we go on when it is back", e)
+                    self._away = True
                     time.sleep(timeout_s)
                     break
                 if before != self._rebalances:
@@ -158,6 +161,9 @@ class KafkaStream:
                 fresh = [_from_kafka(r, self._prefix) for records in polled.values() for r in records]
                 if not fresh:
                     break
+                if self._away:
+                    log.warning("kafka: it is back")
+                self._away = False
                 taken += fresh
                 size += sum(len(r.value) for r in fresh)
                 wait_ms = 0

@@ -28,7 +28,8 @@ _MINUTE: Final = timedelta(minutes=1)
 _LEAST: Final = 15 * _MINUTE
 _LOOK_BACK: Final = LOOK_BACK_MINUTES * _MINUTE
 _DAY: Final = timedelta(hours=LOOK_BACK_HOURS)
-_COLUMNS: Final = (*KEYS, *(c for c in INPUTS if c not in KEYS))
+COLUMNS: Final = (*KEYS, *(c for c in INPUTS if c not in KEYS))
+"""Columns of ROLLUPS that a matrix is made from."""
 
 
 def training_set(
@@ -56,16 +57,17 @@ def training_set(
             f"training set: sample_share {sample_share} is no share", hint="from 0 (none) to 1 (all)"
         )
     events = lake.read("events").filter(pl.col("time") < until)
-    past = _past(_scan(lake, since - _DAY, since), since).collect(engine="streaming")
+    past = carried(_scan(lake, since - _DAY, since), since).collect(engine="streaming")
     for begin, end in _stretches(_rows_by_minute(lake, since, until), since, rows_at_once):
-        rows = pl.concat([_past(past.lazy(), begin).collect(), _scan(lake, begin, end).collect()])
-        chosen = _weighted(features(rows, events, since=begin), keep, sample_share, seed)
-        past = _past(rows.lazy(), end).collect()
+        rows = pl.concat([carried(past.lazy(), begin).collect(), _scan(lake, begin, end).collect()])
+        chosen = weighted(features(rows, events, since=begin), keep, sample_share, seed)
+        past = carried(rows.lazy(), end).collect()
         if not chosen.is_empty():
             yield chosen
 
 
-def _weighted(matrix: pl.DataFrame, keep: Keep, share: float, seed: int) -> pl.DataFrame:
+def weighted(matrix: pl.DataFrame, keep: Keep, share: float, seed: int) -> pl.DataFrame:
+    """The rows of `matrix` that are kept or drawn, with `weight` (see `training_set`)."""
     kept = keep(matrix).fill_null(value=False).rename("kept")
     drawn = pl.Series("drawn", uniform(matrix["gpu_uuid"], matrix["minute"], seed) < share)
     weight = pl.select(pl.when(kept).then(1.0).when(drawn).then(1 / share if share else None)).to_series()
@@ -118,14 +120,14 @@ def _rows_by_minute(lake: Lake, since: datetime, until: datetime) -> pl.DataFram
 
 
 def _scan(lake: Lake, since: datetime, until: datetime) -> pl.LazyFrame:
-    return lake.scan("rollups", since=since, columns=_COLUMNS).filter(pl.col("minute") < until)
+    return lake.scan("rollups", since=since, columns=COLUMNS).filter(pl.col("minute") < until)
 
 
-def _past(rows: pl.LazyFrame, begin: datetime) -> pl.LazyFrame:
+def carried(rows: pl.LazyFrame, begin: datetime) -> pl.LazyFrame:
     """What features from `begin` on need of `rows`: the last hour as it is, before that one row per clock hour.
 
     That row has the sums which the day tier takes, at the hour's first minute, and is known for nothing else. Taken
-    again it stays as it is.
+    again it stays as it is. `rows` has COLUMNS, and so has the answer.
     """
     recent = pl.col("minute") > begin - _LOOK_BACK
     hour = pl.col("minute").dt.truncate("1h")
@@ -136,7 +138,7 @@ def _past(rows: pl.LazyFrame, begin: datetime) -> pl.LazyFrame:
         .group_by("gpu_uuid", hour, maintain_order=False)
         .agg(*(pl.col(n).last() for n in names), *summed)
     )
-    return pl.concat([hours, rows.filter(recent)], how="diagonal").select(_COLUMNS)
+    return pl.concat([hours, rows.filter(recent)], how="diagonal").select(COLUMNS)
 
 
 def _summed(signal: Signal) -> list[pl.Expr]:
