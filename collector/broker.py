@@ -97,6 +97,10 @@ def consumer(
             # What is fetched ahead is bounded by bytes (as they travel, compressed) per broker, not by partitions:
             # one response that is being read, and the next one on its way. `poll` bounds what it hands out.
             fetch_max_bytes=_FETCH_BYTES,
+            # One request per broker is on its way at a time. While a busy partition is being read, the next request
+            # asks only for the others: if those are silent topics, the broker holds it for so long, and the busy
+            # partition's next request waits behind it. At kafka-python's 500 ms that cost 40 % of the throughput.
+            fetch_max_wait_ms=20,
             max_partition_fetch_bytes=_FETCH_BYTES // 4,
             # A worker that was killed keeps its partitions for one session: minutes of risk wait that long.
             session_timeout_ms=int(config.session_s * 1e3),
