@@ -18,6 +18,7 @@ from collector import help
 from collector.config import Config
 from collector.config_file import load
 from collector.errors import ConfigError, ForeshockError, NotInstalledError
+from models import arguments
 
 Command = Callable[[argparse.Namespace, Config], int]
 
@@ -111,7 +112,7 @@ def _collect(args: argparse.Namespace, config: Config) -> int:
 
 
 def _ingest(args: argparse.Namespace, config: Config) -> int:
-    from models.rules import RuleScorer
+    from models.serving import Serving
     from pipeline.ingest import TOPICS, Worker
     from pipeline.lake import Lake
     from pipeline.stream import open_stream
@@ -120,7 +121,7 @@ def _ingest(args: argparse.Namespace, config: Config) -> int:
     stop, clock, lake = _until_stopped(), config.make_clock(), Lake(config.lake.path)
     stream = open_stream(config, config.kafka.ingest_group, TOPICS)
     Upkeep(lake, config.upkeep).start(stop, clock)
-    Worker(stream, lake, RuleScorer(), config.ingest, clock).run(stop)
+    Worker(stream, lake, Serving(config.models.registry), config.ingest, clock).run(stop)
     return 0
 
 
@@ -151,11 +152,31 @@ def _sql(args: argparse.Namespace, config: Config) -> int:
 
 
 def _evaluate(args: argparse.Namespace, config: Config) -> int:
+    if args.dataset in ("lake", "simulated"):
+        from models.telemetry_cli import evaluate
+
+        return evaluate(args, config, sys.stdout)
     from models.evaluate import run
 
+    if not args.data:
+        raise ForeshockError(
+            f"--dataset {args.dataset} needs the folder of its data", hint="give --data PATH"
+        )
     return run(
         args.dataset, args.data, sys.stdout, as_json=args.json, directory=args.out or "", card=args.card or ""
     )
+
+
+def _train(args: argparse.Namespace, config: Config) -> int:
+    from models.telemetry_cli import train
+
+    return train(args, config, sys.stdout)
+
+
+def _models(args: argparse.Namespace, config: Config) -> int:
+    from models.registry_cli import run
+
+    return run(args, config.models.registry, sys.stdout, config.lake.path)
 
 
 def _dashboard(args: argparse.Namespace, config: Config) -> int:
@@ -289,11 +310,28 @@ def _add_questions(add: Callable[..., _Parser]) -> None:
     evaluate = add(
         "evaluate", _evaluate, "how well faults are foretold, on real fault histories", help.EVALUATE
     )
-    evaluate.add_argument("--dataset", choices=("nodetrace", "titan"), required=True, help="which history")
-    evaluate.add_argument("--data", metavar="PATH", required=True, help="the folder it lies in")
+    evaluate.add_argument(
+        "--dataset", choices=("lake", "simulated", "nodetrace", "titan"), required=True, help="which history"
+    )
+    evaluate.add_argument(
+        "--data", metavar="PATH", default="", help="the folder it lies in (lake: lake.path)"
+    )
     evaluate.add_argument("--json", action="store_true", help="one JSON object in place of the table")
-    evaluate.add_argument("--out", metavar="DIR", help="write evaluation.json and model-card.md there")
+    evaluate.add_argument("--out", metavar="DIR", help="write evaluation.json, model-card.md and plots there")
     evaluate.add_argument("--card", metavar="FILE", help="write the model card to this file")
+    telemetry = evaluate.add_argument_group("lake and simulated")
+    arguments.add_simulation(telemetry)
+    telemetry.add_argument("--save", action="store_true", help="put the model into the registry too")
+    telemetry.add_argument(
+        "--sweep-gpus", type=int, default=0, metavar="N",
+        help="learn anew on fleets of N GPUs with low, high and no share of precursors (default: not)",
+    )  # fmt: skip
+    train = add(
+        "train", _train, "learn a model of imminent faults, with a card of what it did", arguments.TRAIN
+    )
+    arguments.add_train(train)
+    models = add("models", _models, "the registry: list, promote, roll back", arguments.MODELS)
+    arguments.add_models(models)
     add("dashboard", _dashboard, "the ops dashboard in a browser", help.DASHBOARD)
     doctor = add("doctor", _doctor, "what works on this machine, and the mend for what does not", help.DOCTOR)
     doctor.add_argument("--json", action="store_true", help="a JSON array of checks")

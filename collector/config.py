@@ -142,6 +142,14 @@ class UpkeepConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelsConfig:
+    """Where trained models are kept, and which of them serves."""
+
+    registry: Path = field(default_factory=lambda: _state_dir() / "models")
+    """A folder on a local or shared file system. While no model in it is promoted, the rules score."""
+
+
+@dataclass(frozen=True, slots=True)
 class WatchConfig:
     """The loop that turns risks and events into incidents and actions."""
 
@@ -212,6 +220,7 @@ class Config:
     lake: LakeConfig = field(default_factory=LakeConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     upkeep: UpkeepConfig = field(default_factory=UpkeepConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
     watch: WatchConfig = field(default_factory=WatchConfig)
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
     dashboard: DashboardConfig = field(default_factory=DashboardConfig)

@@ -64,9 +64,12 @@ DIFF: Final = """Our action for each Xid beside NVIDIA's and those of eight publ
   foreshock xid diff --differing
   foreshock xid diff 63 94"""
 
-EVALUATE: Final = """Our proneness model beside its baselines on a real fault history, without looking ahead.
+EVALUATE: Final = """Our models beside their baselines, without looking ahead.
 
-Decisions are made after a cut, learning ends a whole horizon before it, and intervals resample whole units.
+Decisions are made after a cut, learning ends a whole horizon (and window) before it, and intervals resample whole
+servers or cards. Real and synthetic data are never on one page.
 
-  foreshock evaluate --dataset nodetrace --data DIR   400 servers of 8 GPUs (InfiniteHBD trace)
-  foreshock evaluate --dataset titan --data DIR       K20X cards, 2014-2019 (Titan GPU life)"""
+  foreshock evaluate --dataset nodetrace --data DIR   400 servers of 8 GPUs (InfiniteHBD trace): who fails within days
+  foreshock evaluate --dataset titan --data DIR       K20X cards, 2014-2019 (Titan GPU life): the same
+  foreshock evaluate --dataset lake                   this site: the imminence head on later days
+  foreshock evaluate --dataset simulated --out DIR    the same on a simulated fleet (SYNTHETIC)"""

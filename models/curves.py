@@ -25,6 +25,7 @@ from models.counts import (
     tally,
     weighted,
 )
+from models.history import Floats
 from models.metrics import resamples
 
 LEAD_QUANTILES: Final = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -117,17 +118,29 @@ def intervals(
     return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col(pl.Float64()).fill_nan(None))
 
 
-def _intervals(raised: pl.DataFrame, faults: pl.DataFrame, exposure: pl.DataFrame) -> list[dict[str, Any]]:
+def drawn(
+    raised: pl.DataFrame, faults: pl.DataFrame, exposure: pl.DataFrame
+) -> tuple[pl.DataFrame, dict[str, Floats]]:
+    """(exposure with COUNTS, figures over draws of its nodes, the first as measured) of what `at_threshold` gave.
+
+    The draws are the same for every scorer on the same nodes: two of them go in pairs.
+    Raises ValueError for an alarm or a fault on a node that is not in `exposure`.
+    """
     per_node = tally(raised, faults)
     strangers = per_node.join(exposure, on="node", how="anti")
     if strangers.height:
         raise ValueError(
             f"nodes with alarms or faults but no exposure: {strangers['node'].head(3).to_list()}"
         )
-    nodes = exposure.join(per_node, on="node", how="left").with_columns(pl.col(COUNTS).fill_null(0.0))
+    nodes = exposure.join(per_node, on="node", how="left", maintain_order="left")
+    nodes = nodes.with_columns(pl.col(COUNTS).fill_null(0.0))
     draws = resamples(nodes.height)
     watched_days = (nodes["gpu_days"] * nodes["weight"]).to_numpy()
-    of = figures(draws @ nodes.select(COUNTS).to_numpy(), draws @ watched_days)
+    return nodes, figures(draws @ nodes.select(COUNTS).to_numpy(), draws @ watched_days)
+
+
+def _intervals(raised: pl.DataFrame, faults: pl.DataFrame, exposure: pl.DataFrame) -> list[dict[str, Any]]:
+    nodes, of = drawn(raised, faults, exposure)
     rows = {
         "precision": resampled("precision", of["precision"]),
         "recall": resampled_recall("recall", of["recall"], nodes, ("faults", "caught")),

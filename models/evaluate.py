@@ -81,7 +81,7 @@ def evaluate(dataset: str, folder: Path) -> Row:
         "n_units": len(trace.units), "gpus_per_unit": trace.gpus_per_unit,
         "results": results, "verdicts": verdicts, "permuted_label_control": controls,
     }  # fmt: skip
-    return dict(_finite(report))
+    return dict(finite(report))
 
 
 def _days(protocol: Protocol, trace: Trace, horizon: float) -> Floats:
@@ -216,10 +216,10 @@ def dealt(of: Rows, rng: np.random.Generator) -> Rows:
     return Rows(of.unit, of.day, of.x, grid[:, rng.permutation(grid.shape[1])][day, of.unit])
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN: what is not defined is null."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from collector.errors import ForeshockError
-from models.calibrate import RELIABILITY, Calibrator, fit_calibrator, reliability
+from models.calibrate import RELIABILITY, Bools, Calibrator, fit_calibrator, reliability
 from models.explain import Explainer, Healthy, reason_column, reasons
-from models.imminence_rows import FOLDS, FREE, Rows, chosen_rows, folds, usual, values
+from models.imminence_rows import FALLING, FOLDS, Rows, chosen_rows, folds, on_grid, usual, values
 from pipeline.features import FEATURE_SET, NAMES
 from pipeline.signals import Floats
 
@@ -30,13 +30,16 @@ REASONS_FLOOR: Final = 0.05
 REASONED_ROWS: Final = 1000
 """At most so many rows of a call, the riskiest ones: a fleet that is ill as a whole must not stall its worker."""
 
-_POSITIVE_SHARE: Final = 0.02
-"""Of the weight in training. Bins are weighted quantiles: at a base rate of 1e-5 none would tell 1 error from 1,000.
-
-More is worse: with 0.1 a third of the average precision was lost on another simulated fleet, with no change a quarter.
-"""
+_POSITIVE_SHARE: Final = 0.01
+"""Of the weight in training. A gradient that has nothing left to gain tells 1 in 2 from 999 in 1,000 no more; at the
+true share, 1e-5 and less, the first step overshoots."""
+_ORDINARY_SHARE: Final = 0.3
+"""Weight of the rows with nothing unusual, positive or not, over that of the others. A weight by features alone leaves
+the probability given those features as it is; there is nothing to tell apart among the ordinary ones."""
+_POSITIVES_PER_EPISODE: Final = 30
+"""Minutes of one fault that are learnt from at most, by lot: so that the least leaf holds several faults, not one."""
 _TREES: Final = {
-    "learning_rate": 0.06, "max_iter": 120, "max_leaf_nodes": 8, "min_samples_leaf": 30, "l2_regularization": 5.0,
+    "learning_rate": 0.06, "max_iter": 250, "max_leaf_nodes": 8, "min_samples_leaf": 60, "l2_regularization": 5.0,
     "early_stopping": False,
 }  # fmt: skip
 
@@ -82,11 +85,11 @@ def fit(
 
     `matrix` has KEYS and NAMES, and `weight` where it is a sample. `episodes` are the distinct faults behind each
     horizon's positives; without it they are counted as runs of positive minutes of one GPU, too many where a run has
-    gaps of half an hour. The scores that calibrate come from models of the other nodes; the model that is kept is
-    fitted again on all nodes, because a third of a few hundred faults is too much to give away. It is a little
+    gaps of three hours. The scores that calibrate come from models of the other nodes; the model that is kept is
+    fitted again on all nodes, because half of a few hundred faults is too much to give away. It is a little
     sharper than what was calibrated, so its probabilities err to the cautious side.
 
-    Above a million rows the ordinary ones are thinned, and those that are left weigh the more.
+    Above 400,000 rows the ordinary ones are thinned, and those that are left weigh the more.
     Raises ForeshockError with fewer than ENOUGH_EPISODES faults, or faults on fewer than FOLDS nodes.
     """
     healthy = usual(matrix, labels[max(labels)], seed)
@@ -134,17 +137,26 @@ def _fit_head(rows: Rows, episodes: int, seed: int) -> Head:
 
 
 def _boosted(rows: Rows, seed: int) -> Any:
-    """Each fault weighs the same, however many minutes it was foretold by; all of them _POSITIVE_SHARE."""
+    """More of anything is never better, but for the time since the last fault, where it is never worse."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    weight = rows.weight.copy()
-    of_episode = np.bincount(rows.episode, weights=rows.weight)
-    weight[rows.label] /= of_episode[rows.episode[rows.label]]
+    learnt = rows.take(_at_most(rows, seed))
+    weight = learnt.weight.copy()
+    ordinary, label = ~learnt.unusual, learnt.label
+    if ordinary.any() and learnt.unusual.any():
+        weight[ordinary] *= _ORDINARY_SHARE * weight[~ordinary].sum() / weight[ordinary].sum()
     odds = _POSITIVE_SHARE / (1 - _POSITIVE_SHARE)
-    weight[rows.label] *= odds * weight[~rows.label].sum() / weight[rows.label].sum()
-    rising = [0 if name in FREE else 1 for name in NAMES]
+    weight[label] *= odds * weight[~label].sum() / weight[label].sum()
+    rising = [-1 if name in FALLING else 1 for name in NAMES]
     trees = HistGradientBoostingClassifier(monotonic_cst=rising, random_state=seed, **_TREES)
-    return trees.fit(rows.x, rows.label, sample_weight=weight / weight.mean())
+    return trees.fit(on_grid(learnt.x), label, sample_weight=weight / np.median(weight[label]))
+
+
+def _at_most(rows: Rows, seed: int) -> Bools:
+    """All negatives, and _POSITIVES_PER_EPISODE of each fault's minutes."""
+    of_episode = np.bincount(rows.episode)[rows.episode]
+    drawn = np.random.default_rng(seed).random(len(rows.label)) < _POSITIVES_PER_EPISODE / of_episode
+    return ~rows.label | drawn
 
 
 class ImminenceScorer:

@@ -14,32 +14,40 @@ from pipeline.features import NAMES
 from pipeline.signals import Floats, Ints
 from pipeline.training_set import WEIGHT, uniform
 
-FREE: Final = frozenset({
-    "temperature_peer_delta_c", "temperature_own_delta_c", "power_swing_15m", "hours_since_fault",
-    "application_events_24h",
-})  # fmt: skip
-"""Features that may speak for or against. Of the others (errors, gaps, lanes, past faults) more is never better."""
-FOLDS: Final = 3
+FALLING: Final = frozenset({"hours_since_fault"})
+"""Features whose risk only falls; of all others (errors, gaps, heat, lanes, past faults) more is never better."""
+COMMON: Final = frozenset({"power_swing_15m", "hours_since_fault", "application_events_24h"})
+"""Features that are never what makes a row unusual: they are of the job, or any healthy GPU has them."""
+FOLDS: Final = 2
 
-_ROWS_AT_MOST: Final = 1_000_000
+_ROWS_AT_MOST: Final = 400_000
 _LEAST_SHARE: Final = 0.01
-_EPISODE_GAP_MINUTES: Final = 30
+_EPISODE_GAP_MINUTES: Final = 180
 _HEALTHY_ROWS: Final = 300_000
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """`x` [n, len(NAMES)], the others [n]. `node` and `episode` are numbers; `episode` is 0 where `label` is False."""
+    """`x` [n, len(NAMES)], the others [n]. `node` and `episode` are numbers; `episode` is 0 where `label` is False.
+
+    `unusual`: some error, gap or heat is above what 99 % of the healthy rows have.
+    """
 
     x: Floats
     label: Bools
     weight: Floats
     node: Ints
     episode: Ints
+    unusual: Bools
 
     def take(self, which: Bools) -> Rows:
         return Rows(
-            self.x[which], self.label[which], self.weight[which], self.node[which], self.episode[which]
+            self.x[which],
+            self.label[which],
+            self.weight[which],
+            self.node[which],
+            self.episode[which],
+            self.unusual[which],
         )
 
 
@@ -58,7 +66,7 @@ def usual(matrix: pl.DataFrame, label: pl.Series, seed: int) -> Healthy:
 
 
 def chosen_rows(matrix: pl.DataFrame, label: pl.Series, usual: Healthy, seed: int) -> Rows:
-    """The rows that have a label. Above a million, those without anything unusual are thinned and weigh more."""
+    """The rows that have a label. Above 400,000, those without anything unusual are thinned and weigh more."""
     told = label.is_not_null()
     weight, too_many = _weights(matrix), int(told.sum()) - _ROWS_AT_MOST
     if too_many > 0:
@@ -66,7 +74,7 @@ def chosen_rows(matrix: pl.DataFrame, label: pl.Series, usual: Healthy, seed: in
         share = max(1 - too_many / max(int(ordinary.sum()), 1), _LEAST_SHARE)
         told &= ~ordinary | pl.Series(uniform(matrix["gpu_uuid"], matrix["minute"], seed) < share)
         weight = pl.select(pl.when(ordinary).then(weight / share).otherwise(weight)).to_series()
-    return _rows(matrix.filter(told), label.filter(told), weight.filter(told))
+    return _rows(matrix.filter(told), label.filter(told), weight.filter(told), usual)
 
 
 def _weights(matrix: pl.DataFrame) -> pl.Series:
@@ -80,15 +88,16 @@ def _unusual(matrix: pl.DataFrame, usual: Healthy) -> pl.Series:
     over = [
         (pl.col(name) > high).fill_null(value=False)
         for name, high in zip(NAMES, usual.high, strict=True)
-        if name not in FREE
+        if name not in COMMON
     ]
     return matrix.select(pl.any_horizontal(over)).to_series()
 
 
-def _rows(chosen: pl.DataFrame, label: pl.Series, weight: pl.Series) -> Rows:
+def _rows(chosen: pl.DataFrame, label: pl.Series, weight: pl.Series, usual: Healthy) -> Rows:
     node = chosen["node"].rank("dense").to_numpy().astype(np.int64)
     episode = _episodes(chosen, label)
-    return Rows(values(chosen), label.to_numpy().astype(np.bool_), weight.to_numpy(), node, episode)
+    unusual = _unusual(chosen, usual).to_numpy()
+    return Rows(values(chosen), label.to_numpy().astype(np.bool_), weight.to_numpy(), node, episode, unusual)
 
 
 def _episodes(chosen: pl.DataFrame, label: pl.Series) -> Ints:
@@ -112,4 +121,27 @@ def folds(rows: Rows, seed: int) -> Ints:
     for nodes in (failing, others):
         place[rng.permutation(nodes)] = np.arange(nodes.size) % FOLDS
     out: Ints = place[rows.node]
+    return out
+
+
+_GRID: Final = 120
+
+
+def on_grid(x: Floats) -> Floats:
+    """`x` with each feature's values moved to the nearest of at most 240, where there are more than 250.
+
+    scikit-learn bins by weighted quantiles, which gives one bin to all errors that healthy GPUs never have; values that
+    are so few get a bin each. Between two of them its threshold is the midpoint, so a row falls on the same side before
+    and after: the trees are used on values as they are. A column that is never known becomes 0.
+    """
+    out = x.copy()
+    for j in range(x.shape[1]):
+        known = np.isfinite(x[:, j])
+        if not known.any():
+            out[:, j] = 0.0
+        elif len(distinct := np.unique(x[known, j])) > 250:
+            steps = np.linspace(0, 1, _GRID)
+            ends = [np.quantile(of, steps, method="nearest") for of in (x[known, j], distinct)]
+            grid = np.unique(ends)
+            out[known, j] = grid[np.searchsorted((grid[1:] + grid[:-1]) / 2, x[known, j])]
     return out

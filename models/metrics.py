@@ -83,9 +83,7 @@ def _share(part: Floats, whole: Floats) -> Floats:
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 
-def curves(
-    rows: Rows, score: Floats, weights: Floats, count: Floats | None = None
-) -> tuple[Floats, Floats]:
+def curves(rows: Rows, score: Floats, weights: Floats, count: Floats | None = None) -> tuple[Floats, Floats]:
     """(ROC-AUC, average precision) under each row of `weights`; `count`: for how many rows each row stands."""
     return _curves(score, rows.label, rows.unit, weights, count)
 

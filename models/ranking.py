@@ -23,13 +23,21 @@ _LEAST_RISK: Final = 1e-6
 def ranking(rows: pl.DataFrame, *, levels: int = LEVELS) -> pl.DataFrame:
     """figure, value, low, high: roc_auc, pr_auc, base_rate with 95 % intervals. Null: not defined.
 
-    `rows`: risk, label (null: left out), weight (one per node), node. Raises ValueError where a node has two weights.
+    `rows`: risk, label (null: left out), weight (one per node), node; `count`, for how many rows of its node a row
+    stands (1 without it). Raises ValueError where a node has two weights.
     """
+    return _table(drawn(rows, levels=levels))
+
+
+def drawn(rows: pl.DataFrame, *, levels: int = LEVELS) -> dict[str, Floats]:
+    """The same figures over draws of the nodes, the first as measured: two scores on the same rows go in pairs."""
     of, weights = _known(rows, levels)
     score = of.x["level"].to_numpy().astype(np.float64)
-    auc, ap = curves(of, score, weights)
-    rate = _share(weights @ _per_node(of, of.label), weights @ _per_node(of, np.ones(len(of.unit), np.bool_)))
-    return _table({"roc_auc": auc, "pr_auc": ap, "base_rate": rate})
+    count = of.x["count"].to_numpy()
+    auc, ap = curves(of, score, weights, count)
+    everyone = np.ones(len(of.unit), np.bool_)
+    rate = _share(weights @ _per_node(of, of.label), weights @ _per_node(of, everyone))
+    return {"roc_auc": auc, "pr_auc": ap, "base_rate": rate}
 
 
 def top_capture(
@@ -46,7 +54,7 @@ def top_capture(
         )
     level = of.x["level"].to_numpy().astype(np.int64)
     down: Ints = level.max() - level
-    hit, miss = (_cells(down, of.unit, which, weights) for which in (of.label, ~of.label))
+    hit, miss = (_cells(of, down, which, weights) for which in (of.label, ~of.label))
     all_ = hit + miss
     so_far = all_.cumsum(axis=0)
     tables = []
@@ -71,7 +79,8 @@ def _known(rows: pl.DataFrame, levels: int) -> tuple[Rows, Floats]:
     unit = known.select("node").join(order, on="node", how="left", maintain_order="left")["unit"]
     label = known["label"].to_numpy().astype(np.bool_)
     level = _levels(known["risk"].to_numpy(), label, levels)
-    x = pl.DataFrame({"level": level})
+    count = known["count"].cast(pl.Float64).to_numpy() if "count" in known.columns else np.ones(len(unit))
+    x = pl.DataFrame({"level": level, "count": count})
     weights = resamples(nodes.height) if nodes.height else np.ones((1, 0))
     return Rows(unit.to_numpy().astype(np.int64), np.zeros(len(unit)), x, label), weights * nodes[
         "weight"
@@ -90,17 +99,17 @@ def _levels(risk: Floats, label: Bools, levels: int) -> Ints:
     return found
 
 
-def _cells(level: Ints, unit: Ints, which: Bools, weights: Floats) -> Floats:
+def _cells(of: Rows, level: Ints, which: Bools, weights: Floats) -> Floats:
     """[levels, resamples]: weight of the rows that `which` names."""
     shape = (int(level.max()) + 1, weights.shape[1])
-    cells = csr_matrix((np.ones(which.sum()), (level[which], unit[which])), shape=shape)
+    count = of.x["count"].to_numpy()[which]
+    cells = csr_matrix((count, (level[which], of.unit[which])), shape=shape)
     return np.asarray(cells @ weights.T)
 
 
 def _per_node(of: Rows, which: Bools) -> Floats:
     n = int(of.unit.max()) + 1 if len(of.unit) else 0
-    found: Floats = np.bincount(of.unit, weights=which, minlength=n).astype(np.float64)
-    return found
+    return np.bincount(of.unit, weights=which * of.x["count"].to_numpy(), minlength=n).astype(np.float64)
 
 
 def _share(part: Floats, whole: Floats) -> Floats:

@@ -18,51 +18,33 @@ from models.cards import Card
 from models.registry import Registry
 from pipeline.features import FEATURE_SET
 
-MODELS: Final = """The trained models: list, look at, promote, roll back.
-
-  foreshock models list
-  foreshock models promote imminence-20260105T0400-3f2a8c11d0b7 --reason "won in shadow for 14 days"
-  foreshock models rollback --reason "twice the alarms it promised"
-
-What serves changes only by promote and rollback, and `history` has both with their reasons."""
-
 _HIDDEN: Final = ("reference", "curve")
 """Long parts of a card, left to --json."""
 _NUMERIC: Final = ("horizon", "faults", "AP", "precision", "recall")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The sub-commands of `foreshock models`; `args.action` names the one asked for."""
-    actions = parser.add_subparsers(title="commands", metavar="COMMAND", dest="action", required=True)
-    for name, help_, has_id, has_reason in (
-        ("list", "every model, newest first; the active one is marked", False, False),
-        ("show", "a model's card: data, label, promise, metrics, versions", True, False),
-        ("promote", "let this model serve", True, True),
-        ("rollback", "let the model before it serve again", False, True),
-        ("history", "every change with time, who and why", False, False),
-        ("remove", "delete a model that does not serve", True, False),
-        ("check", "load it and say whether it could serve here", True, False),
-    ):
-        action = actions.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".")
-        if has_id:
-            action.add_argument("id", metavar="ID", help="as `foreshock models list` prints it")
-        if has_reason:
-            action.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in the history")
-        if name == "remove":
-            action.add_argument("--reason", default="", metavar="TEXT", help="why; kept in the history")
-        action.add_argument("--json", action="store_true", help="JSON in place of text")
-
-
-def run(args: argparse.Namespace, root: Path, out: TextIO) -> int:
+def run(args: argparse.Namespace, root: Path, out: TextIO, lake: Path | None = None) -> int:
     """Do `args.action` on the registry at `root`; 0, or 1 where `check` finds that the model cannot serve.
 
+    `compare` and `drift` (which is 1 where the active model drifted or decayed) score `lake`.
     Raises ForeshockError for what the registry refuses.
     """
+    if args.action in ("compare", "drift"):
+        return _on_the_lake(args, root, lake, out)
     actions: dict[str, Callable[[argparse.Namespace, Registry, TextIO], int]] = {
         "list": _list, "show": _show, "promote": _promote, "rollback": _rollback,
         "history": _history, "remove": _remove, "check": _check,
     }  # fmt: skip
     return actions[args.action](args, Registry(root), out)
+
+
+def _on_the_lake(args: argparse.Namespace, root: Path, lake: Path | None, out: TextIO) -> int:
+    from models.shadow_cli import run_compare, run_drift
+    from pipeline.lake import Lake
+
+    if lake is None:
+        raise ForeshockError(f"foreshock models {args.action} needs a lake", hint="set lake.path")
+    return (run_compare if args.action == "compare" else run_drift)(args, root, Lake(lake), out)
 
 
 def _list(args: argparse.Namespace, registry: Registry, out: TextIO) -> int:

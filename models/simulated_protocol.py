@@ -8,26 +8,27 @@ window (models/split.py). Synthetic, all of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from multiprocessing import get_context
 from typing import Final
 
 import polars as pl
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models import simulated, simulated_sample
-from models.imminence import HORIZONS_S, Model, fit
-from models.split import WINDOW_S, held_out, refuse_leaks
-from models.telemetry_baselines import BASELINES, Score
-from models.telemetry_scores import SERVED_S, Scoring, Seen, floors, together
-from pipeline import labels
+from models.learning import EMBARGO, Learnt, check_no_leak, learn_from
+from models.split import held_out
+from models.telemetry_scores import Scoring, Seen, together
 from pipeline.fleet import START, Fleet
 from pipeline.fleet_params import FleetParams, Preset
-from pipeline.training_set import WEIGHT
 
 HELD_OUT_SHARE: Final = 0.5
-EMBARGO: Final = timedelta(seconds=SERVED_S + WINDOW_S)
 _DAY: Final = timedelta(days=1)
+_TEST: Final = timedelta(days=30)
+_ALL_KEPT_S: Final = 7200
+"""Minutes this close before a fault are all learnt from; there signs are strongest, and most differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,12 @@ class Setting:
     precursors: Preset = "low"
     seed: int = 0
     fault_rate_factor: float = 1.0
-    train_share: float = 0.02
-    test_share: float = 0.05
-    row_share: float = 0.25
-    """Of the quiet minutes in a stretch that is learnt from."""
+    other_fleets: int = 4
+    """Fleets of other seeds that are learnt from too, each for as long: a fleet alone has few faults to learn from."""
+    train_share: float = 0.004
+    test_share: float = 0.04
+    row_share: float = 0.06
+    """Of the minutes in a stretch that is learnt from and that no fault follows within two hours."""
     sample_share: float = 0.005
     """Of the quiet minutes that rankings are judged on."""
     processes: int = 2
@@ -64,23 +67,14 @@ class Times:
 
 
 def times(fleet: Fleet) -> Times:
-    """Half of the time to learn, a sixth to choose the threshold, a third to test."""
+    """Half of the time to learn, a sixth to choose the threshold, up to 30 days of the rest to test."""
     days = fleet.params.days
     end = fleet.start + (days - 2) * _DAY
     chosen, tested = fleet.start + days // 2 * _DAY, fleet.start + days * 2 // 3 * _DAY
-    return Times((fleet.start + 2 * _DAY, chosen), (chosen + EMBARGO, tested), (tested + EMBARGO, end))
-
-
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """What was learnt, and from what. `matrix`: the training rows, `label` theirs at the served horizon."""
-
-    model: Model
-    baselines: Mapping[str, Score]
-    floors: Mapping[str, float]
-    matrix: pl.DataFrame
-    label: pl.Series
-    faults: pl.DataFrame
+    begin = tested + EMBARGO
+    return Times(
+        (fleet.start + 2 * _DAY, chosen), (chosen + EMBARGO, tested), (begin, min(end, begin + _TEST))
+    )
 
 
 def known_faults(fleet: Fleet) -> pl.DataFrame:
@@ -99,35 +93,43 @@ def sides(fleet: Fleet, seed: int) -> tuple[list[int], list[int]]:
     return [i for i in every if fleet.nodes[i] not in hidden], [i for i in every if fleet.nodes[i] in hidden]
 
 
-def training_rows(setting: Setting, fleet: Fleet, faults: pl.DataFrame) -> pl.DataFrame:
-    """Feature rows with weights of the nodes that are not held out."""
-    since, until = times(fleet).train
-    nodes, _ = sides(fleet, setting.seed)
-    mine = faults.filter(pl.col("node").is_in([fleet.nodes[i] for i in nodes]), pl.col("time") < until)
-    stretches = simulated_sample.training_stretches(
-        fleet, mine, since, until, share=setting.train_share, seed=setting.seed, among=nodes
-    )
-    keep = simulated.fails_soon(mine, until)
-    return pl.concat(
-        simulated.training_frames(
-            fleet, stretches, keep=keep, sample_share=setting.row_share, seed=setting.seed
-        )
-    )
-
-
 def learn(setting: Setting, fleet: Fleet, faults: pl.DataFrame) -> Learnt:
     """The model and the baselines. `faults` after the training time are not looked at."""
     until = times(fleet).train[1]
-    known = faults.filter(pl.col("time") < until)
-    matrix = training_rows(setting, fleet, known)
-    target = {h: labels.label(matrix, known, horizon_s=h, until=until) for h in HORIZONS_S}
-    model = fit(matrix, target, seed=setting.seed)
-    told = target[SERVED_S].is_not_null()
-    rows, label = matrix.filter(told), target[SERVED_S].filter(told)
-    y, weight = label.cast(pl.Float64).to_numpy(), rows[WEIGHT].to_numpy()
-    baselines = {name: of(rows, y, weight) for name, of in BASELINES.items()}
+    own = list(sides(fleet, setting.seed)[0])
+    jobs = [(setting, setting.seed, own)] + [(setting, s, None) for s in other_seeds(setting)]
+    with ProcessPoolExecutor(setting.processes, mp_context=get_context("spawn")) as pool:
+        parts = list(pool.map(_part, jobs))
+    matrix, known, events = (pl.concat(p) for p in zip(*parts, strict=True))
+    return learn_from(matrix, known, events, until=until, seed=setting.seed)
+
+
+def other_seeds(setting: Setting) -> list[int]:
+    """None of them is a fleet that anything is tried on."""
+    return [setting.seed + 100 + i for i in range(setting.other_fleets)]
+
+
+def _part(job: tuple[Setting, int, list[int] | None]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """(rows with weights, faults, events) of one fleet's time to learn, on `nodes`; nodes are named by their fleet."""
+    setting, seed, nodes = job
+    fleet = setting.fleet(seed)
+    since, until = times(fleet).train
+    faults = known_faults(fleet).filter(pl.col("time") < until)
+    if nodes is not None:
+        faults = faults.filter(pl.col("node").is_in([fleet.nodes[i] for i in nodes]))
+    stretches = simulated_sample.training_stretches(
+        fleet, faults, since, until, share=setting.train_share, seed=seed, among=nodes
+    )
+    keep = simulated.fails_soon(faults, until, horizon_s=_ALL_KEPT_S)
+    with threadpool_limits(1):
+        frames = simulated.training_frames(
+            fleet, stretches, keep=keep, sample_share=setting.row_share, seed=seed
+        )
+        matrix = pl.concat(frames)
     events = fleet.events(fleet.start, round((until - fleet.start).total_seconds()))
-    return Learnt(model, baselines, floors(model, baselines, rows, events), rows, label, known)
+    named = pl.col("node") if seed == setting.seed else pl.format("fleet {} {}", pl.lit(seed), "node")
+    events = events.filter(pl.col("gpu_uuid").is_in(matrix["gpu_uuid"].unique().implode()))
+    return tuple(x.with_columns(named.alias("node")) for x in (matrix, faults, events))  # type: ignore[return-value]
 
 
 def see(
@@ -135,6 +137,7 @@ def see(
     fleet: Fleet,
     learnt: Learnt,
     faults: pl.DataFrame,
+    *,
     window: tuple[datetime, datetime],
     among: list[int] | None,
 ) -> Seen:
@@ -154,8 +157,3 @@ def see(
     )
     check_no_leak(learnt, seen, unseen_gpus=False)
     return seen
-
-
-def check_no_leak(learnt: Learnt, seen: Seen, *, unseen_gpus: bool) -> None:
-    """Raises ForeshockError where what is judged is not new to what was learnt."""
-    refuse_leaks(learnt.matrix, seen.sample, horizon_s=SERVED_S, unseen_gpus=unseen_gpus)

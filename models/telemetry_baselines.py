@@ -131,7 +131,9 @@ def history_only(matrix: pl.DataFrame, label: Floats, weight: Floats) -> Score:
         early_stopping=False,
         random_state=5,
     )
-    return Learnt(model.fit(_values(matrix, HISTORY), label, weight), HISTORY, squeezed=False)
+    x = _values(matrix, HISTORY)
+    x[:, np.isnan(x).all(axis=0)] = 0  # scikit-learn finds no bins for what nobody ever knew
+    return Learnt(model.fit(x, label, weight), HISTORY, squeezed=False)
 
 
 def isolation_forest(matrix: pl.DataFrame, label: Floats, _weight: Floats) -> Score:
@@ -168,8 +170,7 @@ def _scaled(weight: Floats, at: Any, label: Floats) -> Floats:
 
 
 def _values(matrix: pl.DataFrame, names: Sequence[str]) -> Floats:
-    found: Floats = matrix.select(names).to_numpy().astype(np.float64, copy=False)
-    return found
+    return matrix.select(names).to_numpy(writable=True).astype(np.float64, copy=False)
 
 
 def _squeezed(values: Floats) -> Floats:

@@ -6,26 +6,28 @@ judged on the minutes before faults and a known share of the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.imminence import HORIZONS_S, Model
 from models.telemetry_baselines import SLOW, Score
 from pipeline import labels
-from pipeline.features import NAMES
 from pipeline.signals import Floats
 from pipeline.training_set import WEIGHT, uniform
 
 OURS: Final = "foreshock imminence"
 COUNT: Final = "count"
 """For how many minutes of its node a row of the sample stands."""
-SERVED_S: Final = max(HORIZONS_S)
-"""The horizon whose risk raises alarms: long enough to drain, and a checkpoint needs no more than min_lead_s of it."""
+SERVED_S: Final = 3600
+"""The horizon whose risk raises alarms. Most signs come within the hour before; a day before most rows have none, and
+trees that must explain those learn less of the ones that have."""
+LONGEST_S: Final = max(HORIZONS_S)
 _FLOOR: Final = 0.998
 """Alarms are made of the riskiest minutes only: more than one in 500 over a threshold is no budget anybody has."""
 
@@ -67,6 +69,10 @@ class Scoring:
     seed: int = 0
 
     def __call__(self, frames: Iterable[pl.DataFrame]) -> Seen:
+        with threadpool_limits(1):  # the other cores have processes of their own
+            return self._seen(frames)
+
+    def _seen(self, frames: Iterable[pl.DataFrame]) -> Seen:
         score = scores(self.model, self.baselines, SERVED_S, leave_out=SLOW)
         risky: dict[str, list[pl.DataFrame]] = {name: [] for name in score}
         sample, watched = [], []
@@ -88,7 +94,7 @@ class Scoring:
         return Seen({n: pl.concat(r) for n, r in risky.items()}, pl.concat(sample), per_node.sort("node"))
 
     def _sampled(self, rows: pl.DataFrame) -> pl.DataFrame:
-        soon = labels.label(rows, self.faults, horizon_s=SERVED_S, until=self.until)
+        soon = labels.label(rows, self.faults, horizon_s=LONGEST_S, until=self.until)
         drawn = pl.Series(uniform(rows["gpu_uuid"], rows["minute"], self.seed) < self.sample_share)
         before = soon.fill_null(value=False)
         count = pl.when(before).then(1.0).otherwise(1 / self.sample_share)
@@ -99,9 +105,10 @@ def scores(
     model: Model, baselines: Mapping[str, Score], horizon_s: int, leave_out: Iterable[str] = ()
 ) -> dict[str, Score]:
     """Ours and the others behind one call."""
-    ours: Callable[[pl.DataFrame, pl.DataFrame], Floats] = lambda matrix, _: model.probability(
-        matrix, horizon_s
-    )
+
+    def ours(matrix: pl.DataFrame, _events: pl.DataFrame) -> Floats:
+        return model.probability(matrix, horizon_s)
+
     return {OURS: ours} | {n: s for n, s in baselines.items() if n not in set(leave_out)}
 
 
@@ -124,6 +131,3 @@ def _over(rows: pl.DataFrame, risk: Floats, floor: float) -> pl.DataFrame:
     time = (pl.col("minute") + timedelta(minutes=1)).alias("time")
     chosen = rows.select("gpu_uuid", "node", time, WEIGHT).filter(over)
     return chosen.with_columns(pl.Series("risk", risk[over], dtype=pl.Float64))
-
-
-FEATURES_AND_KEYS: Final = ("gpu_uuid", "node", "minute", *NAMES, WEIGHT, COUNT)

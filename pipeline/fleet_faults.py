@@ -73,8 +73,7 @@ def _of_class(
         times.append(at_s)
         lasts.append(~goes_on)
         repeats.append(np.full(at_s.size, len(times) > 1))
-        gap_s = params.gap_median_s * np.exp(params.gap_sigma * rng.standard_normal(at_s.size))
-        following_s = at_s + np.maximum(gap_s, _LEAST_GAP_S + 60)
+        following_s = at_s + _gaps(at_s.size, params, rng)
         goes_on &= following_s < params.days * DAY_S
         slot, at_s = slot[goes_on], following_s[goes_on]
     if not slots:
@@ -87,6 +86,14 @@ def _of_class(
         np.concatenate(lasts),
         np.concatenate(repeats),
     )
+
+
+def _gaps(count: int, params: FleetParams, rng: Generator) -> Floats:
+    """Log-normal, those of at least `_LEAST_GAP_S`. Drawn again, not cut off there: a model would learn the edge."""
+    gap_s = np.zeros(count)
+    while (short := gap_s <= _LEAST_GAP_S + 60).any():
+        gap_s[short] = params.gap_median_s * np.exp(params.gap_sigma * rng.standard_normal(int(short.sum())))
+    return gap_s
 
 
 def _leads(kind: Ints, params: FleetParams, rng: Generator) -> Floats:

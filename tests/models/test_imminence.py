@@ -23,7 +23,7 @@ from models.imminence import (
     raw,
     to_state,
 )
-from models.imminence_rows import FREE, chosen_rows, folds, usual, values
+from models.imminence_rows import FALLING, chosen_rows, folds, usual, values
 from pipeline.features import EMPTY, FEATURE_SET, NAMES, features
 from pipeline.fleet import START, Fleet
 from pipeline.fleet_params import FleetParams

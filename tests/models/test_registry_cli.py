@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from collector.errors import ForeshockError
-from models import registry_cli
+from models import arguments, registry_cli
 from models.cards import Card, OperatingPoint
 from models.registry import Registry
 from pipeline.features import FEATURE_SET
@@ -28,7 +28,7 @@ def save(root, number, **changes):
 
 def ask(root, *words):
     parser = argparse.ArgumentParser()
-    registry_cli.add_arguments(parser)
+    arguments.add_models(parser)
     out = io.StringIO()
     code = registry_cli.run(parser.parse_args(words), root, out)
     return code, out.getvalue()
