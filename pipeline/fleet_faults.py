@@ -89,11 +89,14 @@ def _of_class(
 
 
 def _gaps(count: int, params: FleetParams, rng: Generator) -> Floats:
-    """Log-normal, those of at least `_LEAST_GAP_S`. Drawn again, not cut off there: a model would learn the edge."""
-    gap_s = np.zeros(count)
-    while (short := gap_s <= _LEAST_GAP_S + 60).any():
-        gap_s[short] = params.gap_median_s * np.exp(params.gap_sigma * rng.standard_normal(int(short.sum())))
-    return gap_s
+    """Log-normal; those shorter than a repair are spread from there to the median, which stays what it is.
+
+    Cut off at the repair's length they would all be there, and a model would learn that edge instead of faults.
+    """
+    gap_s = params.gap_median_s * np.exp(params.gap_sigma * rng.standard_normal(count))
+    least_s = _LEAST_GAP_S + 60
+    spread_s = least_s * (params.gap_median_s / least_s) ** rng.random(count)
+    return np.where(gap_s < least_s, spread_s, gap_s)
 
 
 def _leads(kind: Ints, params: FleetParams, rng: Generator) -> Floats:

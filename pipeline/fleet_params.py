@@ -92,7 +92,7 @@ class FleetParams:
     gap_sigma: float = 2.52
     """Summit: gaps between DBEs of one GPU, median 20 h, mean near 20 d: sigma = sqrt(2 ln 24).
 
-    A gap is at least 6 h, the longest repair; about a third of the drawn ones are shorter, and drawn again.
+    A gap is at least 6 h, the longest repair; about a third of the drawn ones are shorter, and spread up to the median.
     """
     swap_share: float = 0.3
     """Share of GPUs whose last fault ends in a new card [J]."""

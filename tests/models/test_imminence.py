@@ -119,7 +119,7 @@ def test_more_errors_never_lower_the_risk(model, unseen):
     for head in model.heads.values():
         before = head.calibrator.probability(raw(head, x))
         for feature, name in enumerate(NAMES):
-            if name in FREE:
+            if name in FALLING:
                 continue
             worse = x.copy()
             worse[:, feature] += 10 ** rng.uniform(0, 12, len(x))
