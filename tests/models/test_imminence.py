@@ -23,7 +23,7 @@ from models.imminence import (
     raw,
     to_state,
 )
-from models.imminence_rows import FALLING, chosen_rows, folds, usual, values
+from models.imminence_rows import FALLING, FOLDS, Rows, chosen_rows, folds, on_grid, usual, values
 from pipeline.features import EMPTY, FEATURE_SET, NAMES, features
 from pipeline.fleet import START, Fleet
 from pipeline.fleet_params import FleetParams
@@ -128,9 +128,10 @@ def test_more_errors_never_lower_the_risk(model, unseen):
 
 def test_the_same_rows_and_seed_give_the_same_model(model, training, unseen):
     matrix, labels = training
-    again = fit(matrix, {600: labels[600]})
-    assert again.heads.keys() == {600}
-    assert (again.probability(unseen[0], 600) == model.probability(unseen[0], 600)).all()
+    longest_s = max(labels)
+    again = fit(matrix, {longest_s: labels[longest_s]})
+    assert again.heads.keys() == {longest_s}
+    assert (again.probability(unseen[0], longest_s) == model.probability(unseen[0], longest_s)).all()
 
 
 def test_the_scorer_is_what_ingest_asks_for(scorer, unseen):
@@ -212,15 +213,62 @@ def test_a_node_is_in_one_fold_and_every_fold_has_faults(training):
     rows = chosen_rows(matrix, labels[600], usual(matrix, labels[600], 0), 0)
     fold = folds(rows, 0)
     assert all(len(np.unique(fold[rows.node == n])) == 1 for n in np.unique(rows.node))
-    assert np.unique(fold[rows.label]).tolist() == [0, 1, 2]
+    assert np.unique(fold[rows.label]).tolist() == list(range(FOLDS))
 
 
-def test_an_episode_is_a_run_of_one_gpu(training):
+def test_an_episode_is_a_run_of_one_gpu_and_ends_with_a_pause_of_three_hours(training):
     matrix, labels = training
     rows = chosen_rows(matrix, labels[600], usual(matrix, labels[600], 0), 0)
     assert rows.label.sum() == labels[600].sum()
     assert ((rows.episode > 0) == rows.label).all()
-    assert np.bincount(rows.episode)[1:].max() <= 6
+    positive = matrix.filter(labels[600].fill_null(value=False)).with_columns(
+        pl.Series("episode", rows.episode[rows.label])
+    )
+    assert positive.group_by("episode").agg(pl.col("gpu_uuid").n_unique())["gpu_uuid"].max() == 1
+    told = positive.sort("gpu_uuid", "minute").select(
+        pause=pl.col("minute").diff().over("gpu_uuid"), begins=pl.col("episode").diff().over("gpu_uuid") != 0
+    )
+    pauses = told.drop_nulls()
+    assert (pauses["begins"] == (pauses["pause"] > timedelta(hours=3))).all()
+    assert pauses["begins"].any()
+    assert pauses.filter(~pl.col("begins"))["pause"].max() > timedelta(minutes=1)
+
+
+def test_of_each_fault_about_thirty_minutes_are_learnt_from_at_most():
+    """40 faults with a day of minutes, 40 with ten minutes, and as many minutes of none."""
+    episode = np.repeat(np.arange(1, 81), [1436] * 40 + [10] * 40)
+    episode = np.concatenate([episode, np.zeros(1000, np.int64)])
+    n = len(episode)
+    rows = Rows(np.zeros((n, 1)), episode > 0, np.ones(n), np.zeros(n, np.int64), episode, episode > 0)
+    learnt = np.bincount(episode[imminence._at_most(rows, 0)])
+    assert learnt[0] == 1000
+    assert (learnt[41:] == 10).all()
+    limit = imminence._POSITIVES_PER_EPISODE
+    assert learnt[1:41].max() <= limit + 5 * limit**0.5
+    assert learnt[1:41].mean() == pytest.approx(limit, rel=0.1)
+
+
+def test_the_grid_keeps_every_row_on_its_side_of_the_trees(model, training):
+    matrix, labels = training
+    for horizon_s, head in model.heads.items():
+        rows = chosen_rows(matrix, labels[horizon_s], model.usual, 0)
+        x = rows.take(imminence._at_most(rows, 0)).x
+        moved = on_grid(x)
+        changed = (moved != x) & ~np.isnan(x)
+        assert (changed & (x != 0)).any(axis=0).sum() > 2
+        assert (raw(head, x) == raw(head, moved)).all()
+        assert max(len(np.unique(column[~np.isnan(column)])) for column in moved.T) <= 250
+
+
+def test_a_feature_that_is_never_known_is_learnt_without(training, unseen):
+    matrix, labels = training
+    blind = matrix.with_columns(pl.lit(float("nan")).alias(NAMES[0]))
+    learnt = fit(blind, {600: labels[600]})
+    risk = learnt.probability(unseen[0], 600)
+    assert np.isfinite(risk).all()
+    assert len(np.unique(risk)) > 10
+    other = unseen[0].with_columns(pl.lit(7.0).alias(NAMES[0]))
+    assert (learnt.probability(other, 600) == risk).all()
 
 
 def test_thinning_keeps_what_matters_and_the_sums(training, monkeypatch):

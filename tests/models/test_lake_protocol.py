@@ -19,7 +19,8 @@ from models.simulated import feature_frames
 from models.simulated_protocol import known_faults, times
 from models.telemetry_baselines import BASELINES
 from models.telemetry_report import card
-from models.telemetry_scores import COUNT, OURS, Scoring
+from models.telemetry_scores import COUNT, LONGEST_S, OURS, Scoring
+from pipeline import labels
 from pipeline.features import NAMES
 from pipeline.fleet import START, Fleet
 from pipeline.fleet_params import FleetParams
@@ -75,9 +76,17 @@ def test_rows_before_faults_are_all_learnt_from_and_the_others_weigh_what_they_s
     lake: Lake, evaluated_lake
 ):
     of, learnt = lake_protocol.reach(lake), evaluated_lake[2]
-    before = learnt.matrix.filter(learnt.label)
-    assert before["weight"].unique().to_list() == [1.0]
-    others = learnt.matrix.filter(~learnt.label)["weight"].unique().to_list()
+    soon = labels.label(
+        learnt.matrix,
+        learnt.faults,
+        horizon_s=LONGEST_S,
+        until=lake_protocol.cut(of),
+        last_seen=of.last_seen,
+    ).fill_null(value=False)
+    assert learnt.label.sum() > 0
+    assert soon.filter(learnt.label).all()
+    assert learnt.matrix.filter(soon)["weight"].unique().to_list() == [1.0]
+    others = learnt.matrix.filter(~soon)["weight"].unique().to_list()
     assert others == [pytest.approx(of.rows / 10_000)]
     assert learnt.matrix.height < of.rows / 3
 

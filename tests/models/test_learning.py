@@ -13,7 +13,7 @@ from models.imminence import HORIZONS_S
 from models.learning import EMBARGO, foretold, learn_from
 from models.simulated import feature_frames, known_faults
 from models.telemetry_baselines import BASELINES, SLOW
-from models.telemetry_scores import OURS, SERVED_S
+from models.telemetry_scores import LONGEST_S, OURS, SERVED_S
 from pipeline.fleet import START, Fleet
 from pipeline.fleet_params import FleetParams
 from pipeline.labels import FAULTS, label
@@ -61,10 +61,12 @@ def test_faults_after_the_cut_change_nothing(fleet: Fleet, matrix: pl.DataFrame,
 def test_rows_that_nobody_can_judge_are_left_out(learnt, matrix: pl.DataFrame):
     assert learnt.label.null_count() == 0
     assert learnt.label.len() == learnt.matrix.height < matrix.height
-    unseen = learnt.matrix.filter(learnt.matrix["minute"] > CUT - timedelta(days=1))
-    assert learnt.label.filter(learnt.matrix["minute"] > CUT - timedelta(days=1)).all(), (
-        f"{unseen.height} rows whose day goes past the cut are known by a fault only"
+    late = pl.col("minute") >= CUT - timedelta(seconds=SERVED_S)
+    known = learnt.matrix.select(late).to_series()
+    assert learnt.label.filter(known).all(), (
+        f"{known.sum()} rows whose horizon goes past the cut are known by a fault only"
     )
+    assert known.sum() < matrix.filter(late).height
 
 
 def test_there_is_a_head_per_horizon_every_baseline_and_a_floor_for_all_but_the_slow(learnt):
@@ -75,15 +77,16 @@ def test_there_is_a_head_per_horizon_every_baseline_and_a_floor_for_all_but_the_
 
 def test_a_swap_ends_what_can_be_learnt_of_a_gpu(fleet: Fleet, matrix: pl.DataFrame, learnt):
     healthy = sorted(set(matrix["gpu_uuid"]) - set(known_faults(fleet)["gpu_uuid"].drop_nulls()))[0]
-    last = pl.DataFrame({"gpu_uuid": [healthy], "last": [CUT - timedelta(days=1)]})
+    mine = pl.col("gpu_uuid") == healthy
+    swap = matrix.filter(mine)["minute"].sort()[matrix.filter(mine).height // 2]
+    last = pl.DataFrame({"gpu_uuid": [healthy], "last": [swap]})
     with lowered_limits():
         ended = learn_from(
             matrix, known_faults(fleet), fleet.events(START, 6 * 86_400), until=CUT, last_seen=last
         )
-    mine = pl.col("gpu_uuid") == healthy
     gone = learnt.matrix.filter(mine).join(ended.matrix.filter(mine), on=["gpu_uuid", "minute"], how="anti")
     assert gone.height > 0
-    assert gone["minute"].min() >= CUT - timedelta(days=2, minutes=1)
+    assert gone["minute"].is_between(swap - timedelta(seconds=SERVED_S, minutes=1), swap).all()
     assert ended.matrix.filter(~mine).equals(learnt.matrix.filter(~mine))
 
 
@@ -114,5 +117,5 @@ def test_too_few_faults_are_refused_with_their_number(fleet: Fleet, matrix: pl.D
     assert "rules" in caught.value.hint
 
 
-def test_the_embargo_is_the_horizon_and_the_longest_window():
-    assert timedelta(seconds=SERVED_S) + timedelta(hours=24) == EMBARGO
+def test_the_embargo_is_the_longest_horizon_and_the_longest_window():
+    assert timedelta(seconds=LONGEST_S) + timedelta(hours=24) == EMBARGO

@@ -25,7 +25,7 @@ from models.replay import RISK, replay
 from pipeline import labels
 from pipeline.features import FEATURE_SET, NAMES
 from pipeline.lake import Lake
-from tests.models.shadow_lake import BUDGETS, END, SINCE, Planted, faults_of, fleet_lake
+from tests.models.shadow_lake import BUDGETS, END, FAULTS, SINCE, Planted, faults_of, fleet_lake
 
 DAY_S = 86_400
 
@@ -41,7 +41,7 @@ def learnt(lake: Lake) -> tuple[Model, dict[str, Any]]:
     matrix = replay(lake, (Planted("nobody"),), (0.9,), SINCE, END, sample_rows=12_000).sample.drop(RISK)
     label = labels.label(matrix, faults_of(lake), horizon_s=3 * 3600, until=END)
     with threadpool_limits(1):  # a busy machine's threads wait for each other
-        model = fit(matrix, {DAY_S: label}, episodes={DAY_S: 52})
+        model = fit(matrix, {DAY_S: label}, episodes={DAY_S: FAULTS})
     risk = ImminenceScorer(model, "x", DAY_S).score(matrix)["risk"]
     return model, drift.reference(matrix, risk=risk)
 
@@ -75,7 +75,7 @@ def test_a_model_is_compared_with_the_rules_while_none_is_active(lake, learnt, t
     code, text = ask(tmp_path, lake, "compare", model_id, "--days", "1.5")
     assert code == 0
     for told in (
-        "one:   rules-", f"other: {model_id}", "52 faults on 11 nodes", "precision, own threshold",
+        "one:   rules-", f"other: {model_id}", f"{FAULTS} faults on 11 nodes", "precision, own threshold",
         "recall at 0.5 alarms a day", "the budget allows no alarm", "No win: ", "SYNTHETIC",
     ):  # fmt: skip
         assert told in text

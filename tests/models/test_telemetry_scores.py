@@ -11,7 +11,7 @@ import pytest
 
 from models.simulated import feature_frames, known_faults
 from models.telemetry_baselines import SLOW, Column
-from models.telemetry_scores import COUNT, OURS, Scoring, Seen, floors, scores, together
+from models.telemetry_scores import COUNT, LONGEST_S, OURS, SERVED_S, Scoring, Seen, floors, scores, together
 from pipeline.features import NAMES
 from pipeline.fleet import START, Fleet
 from pipeline.fleet_params import FleetParams
@@ -56,7 +56,7 @@ def seen(fleet: Fleet, work: Scoring) -> Seen:
 
 
 def test_exactly_the_rows_over_the_floor_are_kept_with_their_decision_time_and_weight(seen: Seen, rows, work):
-    for name, score in scores(work.model, work.baselines, 86_400, leave_out=SLOW).items():
+    for name, score in scores(work.model, work.baselines, SERVED_S, leave_out=SLOW).items():
         expected = rows.with_columns(
             pl.Series("risk", score(rows, work.events)),
             (pl.col("minute") + timedelta(minutes=1)).alias("time"),
@@ -96,7 +96,7 @@ def test_the_counts_of_the_sample_expect_every_minute_of_each_node(seen: Seen, r
 
 
 def test_every_minute_before_a_fault_is_in_the_sample_and_stands_for_itself(seen: Seen, rows, work):
-    before = label(rows, work.faults, horizon_s=86_400, until=UNTIL).fill_null(value=False)
+    before = label(rows, work.faults, horizon_s=LONGEST_S, until=UNTIL).fill_null(value=False)
     mine = rows.filter(before).select("gpu_uuid", "minute")
     assert mine.height > 1000
     alone = seen.sample.filter(pl.col(COUNT) == 1.0).select("gpu_uuid", "minute")
@@ -107,10 +107,10 @@ def test_every_minute_before_a_fault_is_in_the_sample_and_stands_for_itself(seen
 def test_a_floor_is_the_score_that_one_minute_in_500_is_over(work: Scoring, rows: pl.DataFrame):
     weighted = rows.with_columns(pl.lit(1.0).alias("weight"))
     found = floors(work.model, work.baselines, weighted, work.events)
-    over = (work.model.probability(rows, 86_400) > found[OURS]).mean()
+    over = (work.model.probability(rows, SERVED_S) > found[OURS]).mean()
     assert 0.0015 < over <= 0.002
     heavy = weighted.with_columns(
-        pl.when(pl.Series(work.model.probability(rows, 86_400)) > found[OURS])
+        pl.when(pl.Series(work.model.probability(rows, SERVED_S)) > found[OURS])
         .then(100.0)
         .otherwise(1.0)
         .alias("weight")

@@ -16,7 +16,7 @@ from models.watch_model import watch
 from pipeline.features import FEATURE_SET, NAMES
 from pipeline.labels import DEFINITION
 from pipeline.lake import Lake
-from tests.models.shadow_lake import END, SINCE, Planted, faults_of, fleet_lake
+from tests.models.shadow_lake import END, FAULTS, SINCE, Planted, faults_of, fleet_lake
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_what_is_as_it_was_is_stable_and_keeps_its_promise(lake, knows, card):
     assert {row["feature"] for row in told["drift"]} == {*NAMES, "risk"}
     assert {row["verdict"] for row in told["decay"]} == {"holds"}
     assert of(told["decay"], "precision", "measure")["measured"] == 1.0
-    assert (told["n_faults"], told["synthetic"]) == (52, True)
+    assert (told["n_faults"], told["synthetic"]) == (FAULTS, True)
 
 
 def test_a_shifted_input_has_drifted_and_the_others_have_not(lake, knows, card, tmp_path):
