@@ -21,6 +21,8 @@ COMMANDS = [
     "dashboard",
     "doctor",
     "evaluate",
+    "train",
+    "models",
     "xid",
     "xid decode",
     "xid explain",
