@@ -29,6 +29,8 @@ from demo.view import live
 AFTER_DEATH_S: Final = 100.0
 """Cluster time the demo goes on after the Xid: long enough for the last drain to be acknowledged."""
 NODE: Final = "demo-node-0"
+REGISTRY: Final = Path(__file__).with_name("registry")
+"""A model learnt from a simulated fleet, which its card says; `foreshock evaluate --dataset simulated --save` made it."""
 _MARK: Final = ".foreshock-demo"
 _START_TIMEOUT_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.3
@@ -97,6 +99,7 @@ def _prepare(directory: Path, speed: float, kafka: str, trace: str | None) -> St
     secret.write_text(new_secret())
     if not trace:
         write_simulated_trace(directory / "trace.csv")
+    shutil.copytree(REGISTRY, directory / "models")
     library = build()
     stage = Stage(directory, speed, time.time())
     stage.toml.write_text(_configuration(stage, library, kafka, _free_port()))
@@ -137,6 +140,9 @@ watch_group = "demo-{int(stage.start_unix_s)}-watch"
 
 [lake]
 path = "{d}/lake"
+
+[models]
+registry = "{d}/models"
 
 [ingest]
 flush_s = 1.0

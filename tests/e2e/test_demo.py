@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipeline.features import FEATURE_SET
 from pipeline.lake import Lake
 
 
@@ -36,6 +37,11 @@ def check(story: dict[str, object], directory: Path) -> None:
     assert story["saved_gpu_minutes"] > 0  # type: ignore[operator]
     lake = Lake(directory / "run" / "lake")
     assert lake.read("telemetry")["gpu_index"].n_unique() == 8
+    scored = lake.read("predictions").select("model_id", "feature_set").unique()
+    assert scored["model_id"].str.starts_with("imminence-").all(), (
+        "by the trained model, through the registry"
+    )
+    assert scored["feature_set"].to_list() == [FEATURE_SET]
     assert lake.read("telemetry")["synthetic"].all(), "a fault laid over a recording is synthetic"
     assert set(lake.read("events").filter(pl.col("kind") == "xid")["code"]) >= {31, 63, 79, 154, 45}
 
