@@ -30,7 +30,7 @@ AFTER_DEATH_S: Final = 100.0
 """Cluster time the demo goes on after the Xid: long enough for the last drain to be acknowledged."""
 NODE: Final = "demo-node-0"
 REGISTRY: Final = Path(__file__).with_name("registry")
-"""A model learnt from a simulated fleet, which its card says; `foreshock evaluate --dataset simulated --save` made it."""
+"""A model learnt from a simulated fleet, as its card says: `foreshock evaluate --dataset simulated --save` made it."""
 _MARK: Final = ".foreshock-demo"
 _START_TIMEOUT_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.3
