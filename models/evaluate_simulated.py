@@ -20,7 +20,7 @@ from models import curves, ranking
 from models.alarms import watched
 from models.learning import Learnt, check_no_leak
 from models.operating_point import OperatingPoint, by_budget
-from models.simulated_protocol import Setting, known_faults, learn, see, sides, times
+from models.simulated_protocol import Setting, events_until, known_faults, learn, see, sides, times
 from models.telemetry_results import TERMS, Row, Test, curve, figures, first_faults, verdict
 from models.telemetry_scores import OURS, SERVED_S
 from pipeline import labels
@@ -53,7 +53,7 @@ def evaluate(
         frames |= {f"{name}/{key}": frame for key, frame in more.items()}
         say(f"{name}: {sentence(told)}")
         if name == "unseen GPUs":
-            control = _control(test, learnt, fleet)
+            control = _control(test, learnt)
     report: Row = {
         "dataset": "simulated", "synthetic": True, "head": "imminence", "setting": asdict(setting),
         "label": labels.DEFINITION.as_dict(), "label_digest": labels.DEFINITION.digest,
@@ -112,11 +112,7 @@ def _test(
     since, until = window
     seen = see(setting, fleet, learnt, faults, window=window, among=nodes)
     mine = faults.filter(pl.col("node").is_in(seen.exposure["node"].implode()), pl.col("time") < until)
-    return Test(seen, mine.filter(pl.col("time") >= since), mine, _events(fleet, until), until, about)
-
-
-def _events(fleet: Fleet, until: datetime) -> pl.DataFrame:
-    return fleet.events(fleet.start, round((until - fleet.start).total_seconds()))
+    return Test(seen, mine.filter(pl.col("time") >= since), mine, events_until(fleet, until), until, about)
 
 
 def at_point(test: Test, learnt: Learnt, threshold: float) -> tuple[Row, dict[str, pl.DataFrame]]:
@@ -159,17 +155,17 @@ def sentence(told: Row) -> str:
     )
 
 
-def _control(test: Test, learnt: Learnt, fleet: Fleet) -> Row:
+def _control(test: Test, learnt: Learnt) -> Row:
     """Every fault dealt to another GPU of the sample, at its own time: any ranking must be chance."""
     rng = np.random.default_rng(11)
     gpus = test.seen.sample.select("gpu_uuid", "node", "pci_bdf").unique(maintain_order=True)
+    risk = pl.Series("risk", learnt.model.probability(test.seen.sample, SERVED_S))
     areas = []
     for _ in range(10):
         dealt = test.known.drop("gpu_uuid", "node", "pci_bdf").hstack(
             gpus[rng.integers(0, gpus.height, test.known.height)]
         )
         label = test.label(SERVED_S, dealt)
-        risk = pl.Series("risk", learnt.model.probability(test.seen.sample, SERVED_S))
         rows = test.seen.sample.select("node", "weight", "count", label.alias("label"), risk)
         areas.append(ranking.drawn(rows)["roc_auc"][0])
     return {"test": test.about["test"], "model": OURS, "horizon_days": SERVED_S / 86_400,

@@ -86,6 +86,11 @@ def known_faults(fleet: Fleet) -> pl.DataFrame:
     ).with_columns(pl.col("has_precursor").fill_null(value=False))
 
 
+def events_until(fleet: Fleet, until: datetime) -> pl.DataFrame:
+    """All of them from the fleet's start on."""
+    return fleet.events(fleet.start, round((until - fleet.start).total_seconds()))
+
+
 def sides(fleet: Fleet, seed: int) -> tuple[list[int], list[int]]:
     """Indices of the nodes that are learnt from, and of those that are held out."""
     hidden = set(held_out(pl.Series(fleet.nodes), seed, HELD_OUT_SHARE))
@@ -96,7 +101,7 @@ def sides(fleet: Fleet, seed: int) -> tuple[list[int], list[int]]:
 def learn(setting: Setting, fleet: Fleet, faults: pl.DataFrame) -> Learnt:
     """The model and the baselines. `faults` after the training time are not looked at."""
     until = times(fleet).train[1]
-    own = list(sides(fleet, setting.seed)[0])
+    own, _ = sides(fleet, setting.seed)
     jobs = [(setting, setting.seed, own)] + [(setting, s, None) for s in other_seeds(setting)]
     with ProcessPoolExecutor(setting.processes, mp_context=get_context("spawn")) as pool:
         parts = list(pool.map(_part, jobs))
@@ -126,7 +131,7 @@ def _part(job: tuple[Setting, int, list[int] | None]) -> tuple[pl.DataFrame, pl.
             fleet, stretches, keep=keep, sample_share=setting.row_share, seed=seed
         )
         matrix = pl.concat(frames)
-    events = fleet.events(fleet.start, round((until - fleet.start).total_seconds()))
+    events = events_until(fleet, until)
     named = pl.col("node") if seed == setting.seed else pl.format("fleet {} {}", pl.lit(seed), "node")
     events = events.filter(pl.col("gpu_uuid").is_in(matrix["gpu_uuid"].unique().implode()))
     return tuple(x.with_columns(named.alias("node")) for x in (matrix, faults, events))  # type: ignore[return-value]
@@ -147,7 +152,7 @@ def see(
         fleet, faults, since, until, share=setting.test_share, seed=setting.seed + 1, among=among
     )
     names = nodes["name"].implode()
-    events = fleet.events(fleet.start, round((until - fleet.start).total_seconds()))
+    events = events_until(fleet, until)
     work = Scoring(
         learnt.model, learnt.baselines, learnt.floors, faults.filter(pl.col("node").is_in(names)),
         events.filter(pl.col("node").is_in(names)), nodes, until, setting.sample_share, setting.seed,

@@ -16,7 +16,7 @@ from models.history import Floats
 from models.imminence import HORIZONS_S, Model
 from models.metrics import BUDGETS
 from models.telemetry_baselines import Score
-from models.telemetry_scores import COUNT, LONGEST_S, OURS, SERVED_S, Seen, scores
+from models.telemetry_scores import COUNT, LONGEST_S, OURS, SERVED_S, Seen
 from pipeline import labels
 from pipeline.labels import DEFINITION
 
@@ -82,15 +82,15 @@ def thresholds(risk: pl.Series) -> list[float]:
 
 
 def figures(test: Test, model: Model, baselines: Mapping[str, Score]) -> dict[tuple[str, int], Figures]:
-    """(scorer, horizon in seconds) -> its figures. Alarms are judged at the served horizon only."""
+    """(scorer, horizon in seconds) -> its figures. Alarms are told of the served horizon only, and claim LONGEST_S."""
     found: dict[tuple[str, int], Figures] = {}
+    fixed = {name: score(test.seen.sample, test.events) for name, score in baselines.items()}
     for horizon_s in HORIZONS_S:
         label = test.label(horizon_s)
-        for name, score in scores(model, baselines, horizon_s).items():
+        for name, risk in ({OURS: model.probability(test.seen.sample, horizon_s)} | fixed).items():
             rows = test.seen.sample.select(
-                "node", "weight", COUNT, label.alias("label"),
-                pl.Series("risk", score(test.seen.sample, test.events)),
-            )  # fmt: skip
+                "node", "weight", COUNT, label.alias("label"), pl.Series("risk", risk)
+            )
             found[name, horizon_s] = _figures(test, name, horizon_s, rows)
     return found
 
