@@ -10,13 +10,14 @@ import msgspec
 from collector.clock import to_datetime
 from collector.records import Reason
 
-ActionName = Literal["checkpoint", "drain", "drain_now"]
-Intent = Literal["checkpoint", "no_new_work", "migrate"]
+ActionName = Literal["checkpoint", "drain", "drain_now", "release"]
+Intent = Literal["checkpoint", "no_new_work", "migrate", "resume"]
 
 INTENTS: dict[ActionName, Intent] = {
     "checkpoint": "checkpoint",  # save and go on
     "drain": "no_new_work",  # the running job stays, nothing new starts
     "drain_now": "migrate",  # save, exit, requeue elsewhere
+    "release": "resume",  # the cause has cleared: lift what this incident drained, and nothing else
 }
 
 
@@ -53,13 +54,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Adapter(Protocol):
-    """What a bridge needs from a scheduler. Both may block, and both must bear being called twice."""
+    """What a bridge needs from a scheduler. All may block, and all must bear being called twice."""
 
     def checkpoint(self, action: Action) -> Outcome:
         """Ask the jobs on this GPU to save, and wait (bounded) until they say so."""
 
     def drain(self, action: Action) -> Outcome:
         """Keep new work off the node; touch only what nobody else owns."""
+
+    def migrate(self, action: Action) -> Outcome:
+        """Drain first, then ask the jobs on this GPU to save, exit and start again elsewhere."""
+
+    def release(self, action: Action) -> Outcome:
+        """Lift the drain that this action's incident set; anybody else's, and another incident's, stays."""
 
 
 class ActionRow(msgspec.Struct, frozen=True, kw_only=True):

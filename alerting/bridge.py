@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from alerting.action import Action, Adapter, Outcome
+from alerting.action import Action, ActionName, Adapter, Outcome
 from alerting.cloud_event import decode_action
 from alerting.inbox import Inbox
 from alerting.webhook import SignatureError, load_secrets, verify, warn_if_readable
@@ -38,6 +38,12 @@ _WORKERS: Final = 4  # one job that is slow to answer must not hold up another's
 _LOOK_EVERY_S: Final = 0.25
 _LOG = logging.getLogger(__name__)
 
+_METHODS: Final[dict[ActionName, Callable[[Adapter], Callable[[Action], Outcome]]]] = {
+    "checkpoint": lambda adapter: adapter.checkpoint,
+    "drain": lambda adapter: adapter.drain,
+    "drain_now": lambda adapter: adapter.migrate,
+    "release": lambda adapter: adapter.release,
+}
 Told = Callable[[Action, Outcome], None]
 """Called with every outcome, from a worker thread."""
 
@@ -133,7 +139,7 @@ def act(adapter: Adapter, action: Action, *, dry_run: bool) -> Outcome:
     if dry_run or action.dry_run:
         return Outcome(ok=True, detail=f"dry run: would {action.action} {action.node}")
     try:
-        return adapter.checkpoint(action) if action.action == "checkpoint" else adapter.drain(action)
+        return _METHODS[action.action](adapter)(action)
     except ForeshockError as e:
         return Outcome(ok=False, detail=f"{e} (try: {e.hint})" if e.hint else str(e))
     except Exception as e:  # noqa: BLE001 - the adapter talks to other people's tools; the next action must go on

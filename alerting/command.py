@@ -87,6 +87,13 @@ class CommandAdapter:
         detail = f"{argv[0]} exited {done.code}{': ' + said if said else ''}"
         return Outcome(ok=done.code == 0, detail=detail, seconds=time.monotonic() - begun_s)
 
+    def migrate(self, action: Action) -> Outcome:
+        """The drain alone so far."""
+        return self.drain(action)
+
+    def release(self, action: Action) -> Outcome:
+        return Outcome(ok=False, detail=f"{action.node}: not lifted, only drained nodes are known so far")
+
     def _jobs(self) -> tuple[list[_Job], list[str]]:
         """The jobs of pid_dir, with what their acknowledgement was before we ask; and what cannot be used."""
         jobs: list[_Job] = []

@@ -63,6 +63,13 @@ class KubernetesAdapter:
             ok=False, detail=f"{action.node}: {_TRIES} conflicts in a row, others keep writing to it"
         )
 
+    def migrate(self, action: Action) -> Outcome:
+        """The drain alone so far."""
+        return self.drain(action)
+
+    def release(self, action: Action) -> Outcome:
+        return Outcome(ok=False, detail=f"{action.node}: not lifted, only drained nodes are known so far")
+
     def close(self) -> None:
         self._client.close()
 

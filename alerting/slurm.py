@@ -67,6 +67,13 @@ class SlurmAdapter:
         _scontrol(*drain_arguments(node, reason_line(action)))
         return Outcome(ok=True, detail=f"{node} drained: {reason_line(action)}")
 
+    def migrate(self, action: Action) -> Outcome:
+        """The drain alone so far."""
+        return self.drain(action)
+
+    def release(self, action: Action) -> Outcome:
+        return Outcome(ok=False, detail=f"{action.node}: not lifted, only drained nodes are known so far")
+
 
 def single_node(name: str) -> str:
     """The name if it is one node. Slurm also takes `ALL` and `n[1-500]` here, which a message must never reach."""

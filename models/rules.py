@@ -49,7 +49,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("gap_excess_10m", (10, .15), (60, .45), "< 10 s over its peers", "the GPU stopped answering for a while", "GWDG 2026: gaps lead off-bus faults; number judged"),
     Rule("bad_sample_share_10m", (.02, .05), (.5, .40), "< 2 %", "the GPU answers only sometimes", "GWDG 2026; number judged"),
     Rule("nvml_errors_10m", (1, .05), (60, .40), "0", "driver calls fail", "judged"),
-    Rule("nvml_latency_ratio", (50, .05), (1000, .25), "< 50", "driver calls have become slower than in the hour before", "proxy for GSP timeouts (Xid 119); judged"),
+    Rule("nvml_latency_ratio", (5, .05), (50, .25), "< 5", "driver calls have become slower than in the hour before, and than the node's others", "proxy for GSP timeouts (Xid 119); judged"),
     Rule("remapped_uncorrectable_60m", (1, .15), (4, .50), "0", "rows remapped after uncorrected errors", "SuperBench, B200 case; number judged"),
     Rule("remapped_rows_24h", (4, .05), (64, .25), "< 4", "rows are being remapped", "growth before a B200 vanished (Lablup 2026); number judged"),
     Rule("remap_pending", (1, .10), (1, .10), "0", "a row remap waits for a reset", "judged"),

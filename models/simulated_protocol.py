@@ -43,7 +43,10 @@ class Setting:
     other_fleets: int = 4
     """Fleets of other seeds that are learnt from too, each for as long: a fleet alone has few faults to learn from."""
     train_share: float = 0.004
+    notable_train_share: float = 0.25
+    """Of the node-days with storms of errors, remaps and the like, most of them before no fault."""
     test_share: float = 0.04
+    notable_test_share: float = 0.5
     row_share: float = 0.06
     """Of the minutes in a stretch that is learnt from and that no fault follows within two hours."""
     sample_share: float = 0.005
@@ -123,8 +126,9 @@ def _part(job: tuple[Setting, int, list[int] | None]) -> tuple[pl.DataFrame, pl.
     if nodes is not None:
         faults = faults.filter(pl.col("node").is_in([fleet.nodes[i] for i in nodes]))
     stretches = simulated_sample.training_stretches(
-        fleet, faults, since, until, share=setting.train_share, seed=seed, among=nodes
-    )
+        fleet, faults, since, until, share=setting.train_share, notable_share=setting.notable_train_share,
+        seed=seed, among=nodes,
+    )  # fmt: skip
     keep = simulated.fails_soon(faults, until, horizon_s=_ALL_KEPT_S)
     with threadpool_limits(1):
         frames = simulated.training_frames(
@@ -149,8 +153,9 @@ def see(
     """All scorers on `window` of the fleet's nodes `among`: those with faults, and a share of the others."""
     since, until = window
     nodes = simulated_sample.test_nodes(
-        fleet, faults, since, until, share=setting.test_share, seed=setting.seed + 1, among=among
-    )
+        fleet, faults, since, until, share=setting.test_share, notable_share=setting.notable_test_share,
+        seed=setting.seed + 1, among=among,
+    )  # fmt: skip
     names = nodes["name"].implode()
     events = events_until(fleet, until)
     work = Scoring(

@@ -38,13 +38,15 @@ def test_nodes(
     until: datetime,
     *,
     share: float,
-    seed: int = 0,  # noqa: PT028 - no test
+    notable_share: float | None = None,  # noqa: PT028 - no test
+    seed: int = 0,  # noqa: PT028
     among: Sequence[int] | None = None,  # noqa: PT028
 ) -> pl.DataFrame:
     """NODES to evaluate [since, until) on, out of `among` (indices; all unless given).
 
     Each node with one of `faults` (node, time) in [since, until + 1 day) has weight 1. Of the n others k = share * n
-    (at least one) come by lot, each with weight n / k: the weights add up to the number of nodes. The lot is one
+    (at least one) come by lot, each with weight n / k: the weights add up to the number of nodes. With
+    `notable_share` those where something notable happens in that time are drawn apart, with that share. The lot is one
     number per (seed, node name, since), so a larger share has the nodes of the smaller one and more.
     Raises ForeshockError for a share out of range.
     """
@@ -53,7 +55,8 @@ def test_nodes(
     fails = pl.col("name").is_in(struck.implode())
     others = nodes.filter(~fails).with_columns(pl.lit(since).cast(TIME).alias("day"))
     whole = nodes.filter(fails).with_columns(pl.lit(1.0).alias(WEIGHT))
-    parts = (whole, _drawn(others, share, seed))
+    span = others.with_columns(pl.lit(since).cast(TIME).alias("begin"), pl.lit(until).cast(TIME).alias("end"))
+    parts = (whole, *_strata(span, fleet, share, notable_share, seed))
     return pl.concat([p.select(NODES.names()).cast(NODES) for p in parts]).sort("node")
 
 
@@ -67,6 +70,7 @@ def training_stretches(
     until: datetime,
     *,
     share: float,
+    notable_share: float | None = None,
     seed: int = 0,
     among: Sequence[int] | None = None,
 ) -> pl.DataFrame:
@@ -74,8 +78,9 @@ def training_stretches(
 
     The 24 hours before each of `faults` (those after `until` too) are there for the whole node with weight 1, once
     where they overlap. The n cells (node, day) hold all other minutes: k = share * n of them (at least one) come by
-    lot with weight n / k, without the minutes before faults that lie in them. So each minute of a node is in exactly
-    one of two strata, and sums over weights expect those over the fleet.
+    lot with weight n / k, without the minutes before faults that lie in them. With `notable_share` the cells where
+    something notable happens are drawn apart, with that share. So each minute of a node is in exactly one stratum, and
+    sums over weights expect those over the fleet.
     Raises ForeshockError for a share out of range.
     """
     nodes = _named(fleet, among)
@@ -85,7 +90,7 @@ def training_stretches(
         pl.col("day").alias("begin"), pl.min_horizontal(pl.col("day") + _DAY, pl.lit(until)).alias("end")
     )
     before = _before_faults(faults)
-    others = _drawn(cells, share, seed)
+    others = pl.concat(_strata(cells, fleet, share, notable_share, seed))
     near = _overlaps(cells, before).with_columns(pl.lit(1.0).alias(WEIGHT))
     parts = (near, _rest(others, _overlaps(others, before)))
     return pl.concat([p.select(STRETCHES.names()).cast(STRETCHES) for p in parts]).sort(
@@ -99,6 +104,19 @@ def _named(fleet: Fleet, among: Sequence[int] | None) -> pl.DataFrame:
         {"node": index, "name": [fleet.nodes[i] for i in index]},
         schema={"node": pl.Int64(), "name": pl.String()},
     )
+
+
+def _strata(
+    units: pl.DataFrame, fleet: Fleet, share: float, notable_share: float | None, seed: int
+) -> list[pl.DataFrame]:
+    """Draws of `units` (name, day, begin, end): of all alike, or of the notable ones and the others apart."""
+    if notable_share is None:
+        return [_drawn(units, share, seed)]
+    rows = units.with_row_index("_unit")
+    met = _overlaps(rows, fleet.notable())["_unit"].unique()
+    notable = pl.col("_unit").is_in(met.implode())
+    apart = (rows.filter(notable), notable_share), (rows.filter(~notable), share)
+    return [_drawn(of.drop("_unit"), part, seed) for of, part in apart]
 
 
 def _drawn(units: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:

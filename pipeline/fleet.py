@@ -18,7 +18,7 @@ import polars as pl
 
 from collector.errors import ForeshockError
 from collector.records import Event, Inventory
-from pipeline import fleet_events, fleet_wire
+from pipeline import fleet_events, fleet_notable, fleet_wire
 from pipeline.fleet_minutes import rollups
 from pipeline.fleet_noise import Ints
 from pipeline.fleet_params import FleetParams
@@ -52,6 +52,10 @@ class Fleet:
     def truth(self) -> pl.DataFrame:
         """Every fault: fleet_events.TRUTH. Not for a model's eyes."""
         return fleet_events.truth(self._world)
+
+    def notable(self) -> pl.DataFrame:
+        """When and on which nodes more happens than to healthy GPUs: fleet_notable. For drawing samples."""
+        return fleet_notable.notable(self._world)
 
     def samples(self, t0: datetime, seconds: int, *, flush_s: int = 10) -> Iterator[pl.DataFrame]:
         """Telemetry at 1 Hz in [t0, t0 + seconds): frames of whole nodes, sorted by node, time and GPU.

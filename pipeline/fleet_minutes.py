@@ -8,6 +8,7 @@ What is not asked for is not computed: every column is made from statistics that
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ import polars as pl
 from pipeline.fleet_cards import PROMPT_SHARE
 from pipeline.fleet_effects import Signal
 from pipeline.fleet_jobs import LEVELS
+from pipeline.fleet_latency import OWN_SD, host_factor, of_gpu, of_node
 from pipeline.fleet_noise import Floats, Ints
 from pipeline.fleet_samples import CAPPED_US_PER_S, CONSTANTS, COUNTER_COLUMNS, MEMORY_ABOVE_C, SLOWDOWN_C
 from pipeline.fleet_silence import STATE_NAMES, Silence, silence
@@ -25,7 +27,6 @@ from pipeline.tables import ROLLUPS, STATISTICS
 
 _EXTREME: Final = 2.3
 """Expected highest of 60 normal deviates, in standard deviations."""
-_LATENCY_SD: Final = 0.14
 _DENSE: Final = ("energy_j", "nvlink_tx_kib", "nvlink_rx_kib", "power_violation_us")
 
 
@@ -182,12 +183,24 @@ def _utilisation(span: Span, name: str) -> Statistic:
 
 
 def _latency(span: Span) -> dict[str, Any]:
-    us = span.world.cards.latency_us[span.card][:, None]
-    rise = span.gauge(Signal.LATENCY_FACTOR, span.minutes_s + 30)
-    mean = us * (1 + rise) * (1 + 0.5 * _LATENCY_SD**2)
-    spread = np.exp(_EXTREME * _LATENCY_SD)
-    of = {"mean": mean, "min": mean / spread, "max": mean * spread, "std": _LATENCY_SD * mean}
-    return span.named("nvml_latency_us", of.__getitem__)
+    if not span.wants("nvml_latency_us"):
+        return {}
+    seed, slot, minute = span.world.seed, span.slot[:, None], (span.minutes_s / 60).astype(np.int64)[None, :]
+    nodes, inverse = np.unique(span.slot // span.world.params.gpus_per_node, return_inverse=True)
+    late = of_node(seed, nodes[:, None], minute).factor[inverse], of_gpu(seed, slot, minute).factor
+    us = (
+        span.world.cards.latency_us[span.card][:, None]
+        * host_factor(seed, nodes[:, None], span.minutes_s[None, :])[inverse]
+    )
+    slow = 1 + span.gauge(Signal.LATENCY_FACTOR, span.minutes_s + 30)
+    spread = np.exp(_EXTREME * OWN_SD)
+    of: dict[str, Callable[[], Floats]] = {
+        "mean": lambda: slow * (1 + 0.5 * OWN_SD**2) + (late[0] + late[1]) / 60,
+        "min": lambda: slow / spread,
+        "max": lambda: np.maximum(slow * spread, slow + np.maximum(*late)),
+        "std": lambda: np.sqrt((OWN_SD * slow) ** 2 + (late[0] ** 2 + late[1] ** 2) / 60),
+    }
+    return span.named("nvml_latency_us", lambda name: us * of[name]())
 
 
 def _counters(span: Span) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.fleet_cards import PROMPT_SHARE
 from pipeline.fleet_effects import Signal
 from pipeline.fleet_jobs import LEVELS, Load
+from pipeline.fleet_latency import OWN_SD, host_factor, of_gpu, of_node
 from pipeline.fleet_noise import Bools, Floats, Ints, bits, normal
 from pipeline.fleet_world import World
 from pipeline.tables import TELEMETRY
@@ -132,9 +133,7 @@ def _silence(part: Part) -> Ints | None:
 def _identity(part: Part, silent: Ints | None) -> pl.DataFrame:
     world = part.world
     state = np.zeros(1, np.int64) if silent is None else silent
-    latency_us = world.cards.latency_us[part.card] * np.exp2(0.2 * normal(part.noise, 3))
-    if (factor := part.gauge(Signal.LATENCY_FACTOR)) is not None:
-        latency_us = latency_us * (1 + factor)
+    latency_us = _latency_us(part)
     gap = part.gauge(Signal.GAP_S)
     node = np.arange(part.first, part.last, part.per_node)[:, None, None] // part.per_node
     time_us = world.start_us + (part.times_s * 1e6).astype(np.int64)[None, :, None]
@@ -160,6 +159,19 @@ def _identity(part: Part, silent: Ints | None) -> pl.DataFrame:
         pl.when(pl.col("_job") >= 0).then(pl.col("job")).alias("job"),
         pl.when(pl.col("_state") == 0).then(0).when(pl.col("gpu_state") == "lost").then(_LOST).alias("nvml_return"),
     )  # fmt: skip
+
+
+def _latency_us(part: Part) -> Floats:
+    world = part.world
+    own = np.exp(OWN_SD * normal(part.noise, 3))
+    if (factor := part.gauge(Signal.LATENCY_FACTOR)) is not None:
+        own = own * (1 + factor)
+    node, minute = part.slot // part.per_node, (part.times_s[None, :1, None] / 60).astype(np.int64)
+    for late in (of_node(world.seed, node, minute), of_gpu(world.seed, part.slot, minute)):
+        own = own + late.factor * (part.ticks[None, :, None] == late.second)
+    slow = host_factor(world.seed, node, part.times_s[None, :1, None])
+    out: Floats = world.cards.latency_us[part.card] * slow * own
+    return out
 
 
 def _work(part: Part) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from pipeline.windows import (
 
 _NOW_MINUTES: Final = 3
 """What is measured against the hour before is not in its own baseline."""
+_QUICK_US: Final = 1000.0
+"""Added to every latency: a ratio of two quick answers says nothing."""
 
 
 class Day(NamedTuple):
@@ -60,6 +62,7 @@ def minute_features(block: Block) -> dict[str, Floats]:
         "pcie_width_drop": known_max(block.of("pcie_width", 60), 60) - block.of("pcie_width"),
         "ecc_sbe_60m": known_sum(block.of("sbe", 60), 60),
         "ecc_sbe_24h": _day_sum(block, "sbe"),
+        "sram_correctable_60m": known_sum(block.of("sram", 60), 60),
         "ecc_dbe_60m": known_sum(block.of("dbe", 60), 60),
         "remapped_uncorrectable_60m": known_sum(block.of("remapped_uncorrectable", 60), 60),
         "remapped_rows_24h": _day_sum(block, "remapped"),
@@ -115,6 +118,9 @@ def _bad_share(block: Block, minutes: int) -> Floats:
 
 
 def _latency_ratio(block: Block, minutes: int) -> Floats:
-    highest = known_max(block.of("latency_max_us", _NOW_MINUTES), _NOW_MINUTES)
-    before = block.of("latency_mean_us", minutes)[:-_NOW_MINUTES]
-    return divided(highest, known_mean(before, minutes - _NOW_MINUTES))
+    """A few hundred microseconds more are a busy host, and so is what slows the whole node."""
+    now = known_mean(block.of("latency_us", _NOW_MINUTES) + _QUICK_US, _NOW_MINUTES)
+    before = block.of("latency_us", minutes)[:-_NOW_MINUTES] + _QUICK_US
+    ratio = divided(now, known_mean(before, minutes - _NOW_MINUTES))
+    median, peers = over_peers(ratio, block.node)
+    return np.where(peers > 1, divided(ratio, median), ratio)

@@ -40,6 +40,7 @@ SIGNALS: Final = (
     Signal("pcie_replay", ("pcie_replay_delta",), 10),
     Signal("pcie_width", ("pcie_width_last",), 60),
     Signal("sbe", ("ecc_sbe_volatile_delta",), 60, day=True),
+    Signal("sram", ("sram_correctable_volatile_delta",), 60),
     Signal("dbe", ("ecc_dbe_volatile_delta",), 60),
     Signal("remapped_uncorrectable", ("remapped_rows_uncorrectable_delta",), 60),
     Signal("remapped", ("remapped_rows_correctable_delta", "remapped_rows_uncorrectable_delta"), day=True),
@@ -54,8 +55,7 @@ SIGNALS: Final = (
     Signal("samples", ("samples",), 10),
     Signal("good_samples", ("good_samples",), 10),
     Signal("nvml_errors", ("nvml_errors",), 10),
-    Signal("latency_max_us", ("nvml_latency_us_max",), 3),
-    Signal("latency_mean_us", ("nvml_latency_us_mean",), 60),
+    Signal("latency_us", ("nvml_latency_us_mean",), 60),
     Signal("down", ("gpu_state",)),
 )
 DAY_SIGNALS: Final = tuple(s for s in SIGNALS if s.day)

@@ -24,6 +24,12 @@ class Notes:
     def drain(self, action: Action) -> Outcome:
         return self._do(action)
 
+    def migrate(self, action: Action) -> Outcome:
+        return self._do(action)
+
+    def release(self, action: Action) -> Outcome:
+        return self._do(action)
+
     def _do(self, action: Action) -> Outcome:
         self.asked.append(action.action_id)
         assert self.gate.wait(20)

@@ -157,14 +157,24 @@ def test_a_gpu_that_warms_at_the_same_power_is_told_from_one_that_works_harder()
     assert last["temperature_own_delta_c"].to_list() == [10.0, None, 10.0]
 
 
-def test_latency_is_measured_against_the_hour_before():
+def latency_ratios(slow: pl.Expr) -> list[float | None]:
+    """Of GPU 0 of a node, whose driver answers in 9 ms where `slow` says so."""
     rows = random_rollups(0, range(60), nodes=1, missing=0).with_columns(
-        nvml_latency_us_mean=pl.when(pl.col("minute") >= noon(57)).then(9000.0).otherwise(500.0),
-        nvml_latency_us_max=pl.when(pl.col("minute") == noon(58)).then(50_000.0).otherwise(900.0),
+        nvml_latency_us_mean=pl.when(slow & (pl.col("minute") >= noon(57))).then(9000.0).otherwise(500.0)
     )
-    found = features(rows, NO_EVENTS).filter(pl.col("gpu_index") == 0).sort("minute")["nvml_latency_ratio"]
-    assert found[59] == 100.0
-    assert found[:3].to_list() == [None] * 3, "nothing to measure against yet"
+    found = features(rows, NO_EVENTS).filter(pl.col("gpu_index") == 0).sort("minute")
+    return found["nvml_latency_ratio"].to_list()
+
+
+def test_latency_is_measured_against_the_hour_before():
+    found = latency_ratios(pl.col("gpu_index") == 0)
+    assert found[59] == pytest.approx(10_000 / 1500)
+    assert found[:3] == [None] * 3, "nothing to measure against yet"
+
+
+def test_a_busy_host_is_not_a_slow_gpu():
+    """The latency of all GPUs of the node rises alike."""
+    assert latency_ratios(pl.lit(True))[59] == pytest.approx(1)
 
 
 def test_the_matrix_has_the_keys_and_one_float_per_feature():

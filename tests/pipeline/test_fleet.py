@@ -39,9 +39,10 @@ def gathered(fleet: Fleet, t0: datetime, seconds: int, flush_s: int = 10) -> pl.
 
 def around_faults(fleet: Fleet, before_s: int = 120, after_s: int = 120) -> pl.DataFrame:
     """Samples of the whole fleet around the first faults and their repairs."""
-    times = [t for r in fleet.truth.head(4).rows(named=True) for t in (r["time"], r["repaired"])]
+    times = [t for r in fleet.truth.head(8).rows(named=True) for t in (r["time"], r["repaired"])]
     ends = START + timedelta(days=3, seconds=-after_s)
-    spans = [gathered(fleet, t - timedelta(seconds=before_s), before_s + after_s) for t in times if t < ends]
+    starts = [t - timedelta(seconds=before_s) for t in times if t < ends]
+    spans = [gathered(fleet, t, before_s + after_s).with_columns(span=pl.lit(t)) for t in starts]
     return pl.concat(spans).unique(["time", "gpu_uuid"]).sort("gpu_uuid", "time")
 
 
@@ -125,14 +126,14 @@ def test_counters_fall_only_where_a_driver_was_loaded_again(busy: Fleet):
     ]
     repairs = set(busy.truth["repaired"])
     for name in lifetime + volatile:
-        known = rows.drop_nulls(name).with_columns(pl.col(name).diff().over("gpu_uuid").alias("rise"))
+        known = rows.drop_nulls(name).with_columns(pl.col(name).diff().over("gpu_uuid", "span").alias("rise"))
         fell = known.filter(pl.col("rise") < 0)
         if name in lifetime:
             assert fell.is_empty(), name
         resets = [t for t in fell["time"] if t not in repairs and t.second != 0]
         assert not resets, name
     assert (
-        rows.with_columns(pl.col("energy_j").diff().over("gpu_uuid").alias("rise"))
+        rows.with_columns(pl.col("energy_j").diff().over("gpu_uuid", "span").alias("rise"))
         .filter(pl.col("rise") < 0)
         .height
         > 0
