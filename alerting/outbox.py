@@ -1,13 +1,14 @@
 """What was decided and is not out yet, in a file that survives kill -9.
 
-Two queues in one transaction: actions on their way to the receiver, and log rows on their way to the lake.
-So neither a dead receiver nor a slow lake ever delays a decision, and a restart finds both.
+Messages on their way to the receivers, each for one sink with retries of its own, and log rows on their way to
+the lake; both are kept in one transaction. So neither a dead receiver nor a slow lake ever delays a decision, and
+a restart finds both.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,28 +17,33 @@ import msgspec
 from alerting.action import Action, ActionRow
 from alerting.durable import DurableFile
 from alerting.incident import IncidentRow
+from alerting.outbox_schema import SCHEMA, migrate
 
 Row = IncidentRow | ActionRow
+Message = Action | IncidentRow
+"""What goes to a sink: an action to a webhook, a change of an incident to people."""
 
+WEBHOOK: Final = "webhook"
+"""The sink that actions go to."""
 FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 60.0
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS actions(
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, action_id TEXT NOT NULL UNIQUE, action BLOB NOT NULL,
-    state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, next_s REAL NOT NULL, deadline_s REAL NOT NULL,
-    error TEXT NOT NULL DEFAULT '');
-CREATE INDEX IF NOT EXISTS waiting ON actions(next_s) WHERE state = 'waiting';
-CREATE TABLE IF NOT EXISTS journal(
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, lake_table TEXT NOT NULL, row BLOB NOT NULL);
-"""
+LONGEST_ASKED_DELAY_S: Final = 600.0
+"""A receiver that asks for a longer pause than this does not get it."""
 
 
 class Pending(NamedTuple):
-    """An action that is due. `attempts` counts the failed ones so far."""
+    """A message that is due. `attempts` counts the failed ones so far; `thread` is its incident."""
 
-    action: Action
+    id: str
+    thread: str
+    message: Message
     attempts: int
+
+    @property
+    def action(self) -> Action:
+        """The message of the webhook sink."""
+        assert isinstance(self.message, Action)
+        return self.message
 
 
 class Journaled(NamedTuple):
@@ -49,79 +55,128 @@ class Journaled(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """An action that nobody took before its deadline, or that the receiver refused for good."""
+    """A message that nobody took before its deadline, or that the receiver refused for good."""
 
-    action: Action
+    sink: str
+    id: str
+    message: Message
     attempts: int
     error: str
+
+    @property
+    def action(self) -> Action:
+        """The message of the webhook sink."""
+        assert isinstance(self.message, Action)
+        return self.message
 
 
 class Outbox:
     """The file. Times are real Unix seconds: a receiver is away in real time, whatever the demo's clock says."""
 
     def __init__(self, path: Path, *, jitter: random.Random | None = None) -> None:
-        """Open or make it. Raises ForeshockError when it cannot be written."""
-        self._file = DurableFile(path, _SCHEMA)
+        """Open or make it; a file of an older version is brought forward. Raises ForeshockError if unwritable."""
+        self._file = DurableFile(path, SCHEMA)
+        with self._file.transaction() as c:
+            migrate(c)
         self._jitter = jitter or random.Random()
 
     def enqueue(
-        self, actions: Sequence[Action], rows: Sequence[Row] = (), *, now_s: float, deliver_for_s: float
+        self,
+        actions: Sequence[Action],
+        rows: Sequence[Row] = (),
+        *,
+        now_s: float,
+        deliver_for_s: float,
+        notify: Mapping[str, Sequence[IncidentRow]] | None = None,
+        dry_run: bool = False,
     ) -> int:
-        """Keep both or neither; durable on return. A known action_id is left alone. -> number of new actions."""
+        """Keep all or nothing; durable on return. A known action_id is left alone. -> number of new actions.
+
+        `notify` is what each further sink shall be told; with `dry_run` it is kept and never sent.
+        """
         new = 0
         with self._file.transaction() as c:
             for a in actions:
                 state = "dry_run" if a.dry_run else "waiting"
-                values = (a.action_id, msgspec.json.encode(a), state, now_s, now_s + deliver_for_s)
-                new += c.execute(
-                    "INSERT OR IGNORE INTO actions(action_id, action, state, next_s, deadline_s)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    values,
-                ).rowcount
+                new += c.execute(_INSERT, _message(WEBHOOK, a, state, now_s, deliver_for_s)).rowcount
+            for sink, changes in (notify or {}).items():
+                state = "dry_run" if dry_run else "waiting"
+                c.executemany(_INSERT, [_message(sink, r, state, now_s, deliver_for_s) for r in changes])
             c.executemany("INSERT INTO journal(lake_table, row) VALUES (?, ?)", [_journal(r) for r in rows])
         return new
 
-    def pending(self, now_s: float, limit: int = 16) -> list[Pending]:
-        """Actions that are due, oldest first."""
+    def pending(self, now_s: float, limit: int = 16, *, sink: str = WEBHOOK) -> list[Pending]:
+        """Messages of one sink that are due, oldest first.
+
+        None is due while an older one of its incident pauses, so that nothing overtakes it; but a `drain_now`
+        waits for nothing: the fault has happened.
+        """
         rows = self._file.rows(
-            "SELECT action, attempts FROM actions"
-            " WHERE state = 'waiting' AND next_s <= ? ORDER BY seq LIMIT ?",
-            now_s,
-            limit,
-        )
-        return [Pending(_action(blob), int(str(attempts))) for blob, attempts in rows]
+            "SELECT id, thread, kind, body, attempts FROM messages AS a"
+            " WHERE state = 'waiting' AND sink = ? AND next_s <= ? AND (urgent OR NOT EXISTS"
+            " (SELECT 1 FROM messages AS b WHERE b.state = 'waiting' AND b.sink = a.sink AND b.thread = a.thread"
+            " AND b.seq < a.seq AND b.next_s > ?)) ORDER BY seq LIMIT ?",
+            sink, now_s, now_s, limit,
+        )  # fmt: skip
+        return [Pending(str(id_), str(t), _decoded(kind, body), int(str(n))) for id_, t, kind, body, n in rows]
 
-    def delivered(self, action_id: str, row: Row) -> None:
+    def delivered(self, message_id: str, row: Row | None = None, *, sink: str = WEBHOOK) -> None:
         """The receiver has it."""
-        self._finish(action_id, "delivered", "", row)
+        self._finish(sink, message_id, "delivered", "", row)
 
-    def dead(self, action_id: str, error: str, row: Row) -> None:
+    def dead(self, message_id: str, error: str, row: Row | None = None, *, sink: str = WEBHOOK) -> None:
         """Nobody will try again; it stays visible in `dead_letters`."""
-        self._finish(action_id, "dead", error, row)
+        self._finish(sink, message_id, "dead", error, row)
 
-    def failed(self, action_id: str, error: str, now_s: float) -> bool:
+    def failed(
+        self, message_id: str, error: str, now_s: float, *, sink: str = WEBHOOK, retry_after_s: float = 0.0
+    ) -> bool:
         """Not this time. -> False when the next try would come after the deadline: then call `dead`."""
         with self._file.transaction() as c:
             attempts, deadline_s = c.execute(
-                "SELECT attempts, deadline_s FROM actions WHERE action_id = ?", (action_id,)
+                "SELECT attempts, deadline_s FROM messages WHERE sink = ? AND id = ?", (sink, message_id)
             ).fetchone()
-            next_s = now_s + self._delay_s(attempts)
+            next_s = now_s + max(self._delay_s(attempts), min(retry_after_s, LONGEST_ASKED_DELAY_S))
             c.execute(
-                "UPDATE actions SET attempts = attempts + 1, next_s = ?, error = ? WHERE action_id = ?",
-                (next_s, error, action_id),
+                "UPDATE messages SET attempts = attempts + 1, next_s = ?, error = ? WHERE sink = ? AND id = ?",
+                (next_s, error, sink, message_id),
             )
         return bool(next_s <= deadline_s)
 
-    def dead_letters(self) -> list[DeadLetter]:
-        """For a person to look at."""
-        rows = self._file.rows(
-            "SELECT action, attempts, error FROM actions WHERE state = 'dead' ORDER BY seq"
-        )
-        return [DeadLetter(_action(a), int(str(n)), str(e)) for a, n, e in rows]
+    def retry(self, message_id: str, *, now_s: float, deliver_for_s: float) -> int:
+        """Dead letters of this name wait again, as if they were new. -> how many (one for each sink)."""
+        with self._file.transaction() as c:
+            return c.execute(
+                "UPDATE messages SET state = 'waiting', attempts = 0, next_s = ?, deadline_s = ?"
+                " WHERE id = ? AND state = 'dead'",
+                (now_s, now_s + deliver_for_s, message_id),
+            ).rowcount
 
-    def counts(self) -> dict[str, int]:
-        """Actions by state: waiting, delivered, dead, dry_run."""
-        rows = self._file.rows("SELECT state, count(*) FROM actions GROUP BY state")
+    def dead_letters(self) -> list[DeadLetter]:
+        """For a person to look at, oldest first."""
+        rows = self._file.rows(
+            "SELECT sink, id, kind, body, attempts, error FROM messages WHERE state = 'dead' ORDER BY seq"
+        )
+        return [
+            DeadLetter(str(sink), str(id_), _decoded(kind, body), int(str(n)), str(e))
+            for sink, id_, kind, body, n, e in rows
+        ]
+
+    def told(self, sink: str, incident_id: str | None = None) -> list[IncidentRow]:
+        """What a sink heard last of each incident (or of this one), where the last it should hear reached it."""
+        rows = self._file.rows(
+            "SELECT kind, body, max(seq) FROM messages WHERE sink = ? AND (?2 IS NULL OR thread = ?2)"
+            " AND state IN ('delivered', 'dead') GROUP BY thread HAVING state = 'delivered' ORDER BY seq",
+            sink, incident_id,
+        )  # fmt: skip
+        found = [_decoded(kind, body) for kind, body, _ in rows]
+        return [row for row in found if isinstance(row, IncidentRow)]
+
+    def counts(self, sink: str | None = None) -> dict[str, int]:
+        """Messages (of one sink) by state: waiting, delivered, dead, dry_run."""
+        rows = self._file.rows(
+            "SELECT state, count(*) FROM messages WHERE ?1 IS NULL OR sink = ?1 GROUP BY state", sink
+        )
         return {str(state): int(str(n)) for state, n in rows}
 
     def journaled(self, limit: int = 500) -> list[Journaled]:
@@ -137,12 +192,14 @@ class Outbox:
     def close(self) -> None:
         self._file.close()
 
-    def _finish(self, action_id: str, state: str, error: str, row: Row) -> None:
+    def _finish(self, sink: str, message_id: str, state: str, error: str, row: Row | None) -> None:
         with self._file.transaction() as c:
             c.execute(
-                "UPDATE actions SET state = ?, error = ? WHERE action_id = ?", (state, error, action_id)
+                "UPDATE messages SET state = ?, error = ? WHERE sink = ? AND id = ?",
+                (state, error, sink, message_id),
             )
-            c.execute("INSERT INTO journal(lake_table, row) VALUES (?, ?)", _journal(row))
+            if row is not None:
+                c.execute("INSERT INTO journal(lake_table, row) VALUES (?, ?)", _journal(row))
 
     def _delay_s(self, attempts: int) -> float:
         """Doubling, capped, with jitter: many watchers must not knock on a waking receiver together."""
@@ -150,13 +207,34 @@ class Outbox:
         return longest_s * self._jitter.uniform(0.5, 1.0)
 
 
+_INSERT: Final = (
+    "INSERT OR IGNORE INTO messages(sink, id, thread, kind, body, urgent, state, next_s, deadline_s)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def change_id(row: IncidentRow) -> str:
+    """The name of one change of an incident, the same as its CloudEvent's."""
+    return f"{row.incident_id}.{row.change}@{row.time.timestamp():.6f}"
+
+
+def _message(sink: str, message: Message, state: str, now_s: float, deliver_for_s: float) -> tuple[object, ...]:
+    is_action = isinstance(message, Action)
+    name = message.action_id if isinstance(message, Action) else change_id(message)
+    urgent = isinstance(message, Action) and message.action == "drain_now"
+    return (
+        sink, name, message.incident_id, "action" if is_action else "change", msgspec.json.encode(message),
+        urgent, state, now_s, now_s + deliver_for_s,
+    )  # fmt: skip
+
+
 def _journal(row: Row) -> tuple[str, bytes]:
     return ("incidents" if isinstance(row, IncidentRow) else "actions"), msgspec.json.encode(row)
 
 
-def _action(blob: object) -> Action:
-    assert isinstance(blob, bytes)
-    return msgspec.json.decode(blob, type=Action)
+def _decoded(kind: object, body: object) -> Message:
+    assert isinstance(body, bytes)
+    return msgspec.json.decode(body, type=Action if kind == "action" else IncidentRow)
 
 
 def _row(table: str, blob: object) -> Row:

@@ -22,25 +22,18 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from alerting.action import Action
 from alerting.cloud_event import CONTENT_TYPE, encode_action
+from alerting.post import DeliveryError as DeliveryError
+from alerting.post import RefusedError as RefusedError
+from alerting.post import is_url, post
 from collector.errors import ConfigError
 
 _LOG = logging.getLogger(__name__)
 _PREFIX: Final = "whsec_"
 _SHORTEST_SECRET_BYTES: Final = 24  # the Standard Webhooks specification asks for 24 to 64
-_FOR_GOOD: Final = frozenset({400, 410, 413, 422})
-"""Answers that no repeat will change. 401 and 404 may: a key is being rotated, a receiver is starting."""
 
 
 class SignatureError(Exception):
     """A message that we do not trust: why, without the secret."""
-
-
-class DeliveryError(Exception):
-    """Not delivered this time; try again."""
-
-
-class RefusedError(Exception):
-    """The receiver will never take this."""
 
 
 def new_secret() -> str:
@@ -49,9 +42,10 @@ def new_secret() -> str:
 
 
 def load_secrets(path: str) -> tuple[str, ...]:
-    """The secrets of a file, one a line, newest first: the first signs, any verifies. Raises ConfigError.
+    """The secrets of a file, one a line: all sign, any verifies. Raises ConfigError.
 
-    Read anew at each use, so that a rotation needs no restart.
+    Read anew at each use, so that a rotation needs no restart, and it may begin at either end: add the new line
+    here and there, then take the old one out here and there.
     """
     hint = "write one line: whsec_ and 32 random bytes in base64 (openssl rand -base64 32)"
     try:
@@ -76,13 +70,14 @@ def warn_if_readable(path: str) -> bool:
 
 
 def sign(secrets: Sequence[str], message_id: str, body: bytes, now: datetime | None = None) -> dict[str, str]:
-    """The three headers, signed with the first secret at real time `now`."""
+    """The three headers at real time `now`. One signature per secret, as the specification wants in a rotation."""
     at = now or datetime.now(tz=UTC)
-    signature = Webhook(secrets[0]).sign(msg_id=message_id, timestamp=at, data=body.decode())
+    text = body.decode()
+    signatures = [Webhook(s).sign(msg_id=message_id, timestamp=at, data=text) for s in secrets]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": signature,
+        "webhook-signature": " ".join(signatures),
     }
 
 
@@ -111,7 +106,7 @@ class Sender:
 
     def __init__(self, url: str, secret_file: str, timeout_s: float) -> None:
         """Check the settings now rather than at the first incident. Raises ConfigError."""
-        if not _is_url(url):
+        if not is_url(url):
             raise ConfigError(f"watch.webhook_url: not a URL: {url!r}", hint="or set watch.dry_run = true")
         load_secrets(secret_file)
         warn_if_readable(secret_file)
@@ -123,26 +118,12 @@ class Sender:
         body = encode_action(action)
         try:
             headers = sign(load_secrets(self._secret_file), action.action_id, body)
-            answer = self._client.post(
-                self._url, content=body, headers={**headers, "content-type": CONTENT_TYPE}
-            )
-        except (httpx2.HTTPError, ConfigError) as e:
+        except ConfigError as e:
             raise DeliveryError(f"{type(e).__name__}: {e}") from e
-        if answer.is_success:
-            return
-        error = f"HTTP {answer.status_code}: {answer.text[:200]}"
-        raise (RefusedError if answer.status_code in _FOR_GOOD else DeliveryError)(error)
+        post(self._client, self._url, body, {**headers, "content-type": CONTENT_TYPE})
 
     def close(self) -> None:
         self._client.close()
-
-
-def _is_url(url: str) -> bool:
-    try:
-        parsed = httpx2.URL(url)
-    except httpx2.InvalidURL:
-        return False
-    return parsed.scheme in ("http", "https") and parsed.host != ""
 
 
 def _is_secret(line: str) -> bool:

@@ -54,9 +54,11 @@ _DAY: Final = "24 h by the clock hour"
 FEATURES: Final[tuple[Feature, ...]] = (
     Feature("nvlink_crc_3m", "errors", "3 min", "nvlink_crc_flit+data deltas", "the ramp now", "DCGM health watch: a link with 100 CRC errors/s fails"),
     Feature("nvlink_crc_10m", "errors", "10 min", "nvlink_crc_flit+data deltas", "a link that degrades for minutes", "DCGM health watch"),
+    Feature("nvlink_crc_minutes_10m", "min", "10 min", "minutes with NVLink CRC errors", "a link that fails repeats; a lone burst is none", "judged: persistence tells growth from noise"),
     Feature("nvlink_replay_10m", "errors", "10 min", "nvlink replay+recovery deltas", "any is a fault to NVIDIA's own watch", "DCGM health watch: fails a GPU on any replay or recovery"),
     Feature("nvlink_replay_24h", "errors", _DAY, "nvlink replay+recovery deltas", "a link that comes back again and again", "Delta (A100): 66 % of NVLink errors recur on the same GPU"),
     Feature("pcie_replay_10m", "errors", "10 min", "pcie_replay delta", "precedes Xid 79 sometimes", "RSC (HPCA'25): 43 % of PCIe errors come with Xid 79"),
+    Feature("pcie_replay_minutes_10m", "min", "10 min", "minutes with PCIe replays", "a link that fails repeats; a lone burst is none", "judged: persistence tells growth from noise"),
     Feature("pcie_width_drop", "lanes", "60 min", "pcie_width, the largest against now", "the link lost lanes", "Minder (NSDI'25): PCIe downgrade is 8.6 % of faults"),
     Feature("ecc_sbe_60m", "errors", "60 min", "ecc_sbe_volatile delta", "weak alone, watched as Xid 92", "Calchas (ATC'24): no clear rate of CEs before UEs"),
     Feature("ecc_sbe_24h", "errors", _DAY, "ecc_sbe_volatile delta", "a cell that wears, and not one storm", "Nie et al. (DSN'18): SBE history of node and job"),

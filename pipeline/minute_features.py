@@ -56,9 +56,11 @@ def minute_features(block: Block) -> dict[str, Floats]:
     return {
         "nvlink_crc_3m": known_sum(block.of("crc", 3), 3),
         "nvlink_crc_10m": known_sum(block.of("crc", 10), 10),
+        "nvlink_crc_minutes_10m": _minutes_with(block, "crc", 10),
         "nvlink_replay_10m": known_sum(block.of("replay", 10), 10),
         "nvlink_replay_24h": _day_sum(block, "replay"),
         "pcie_replay_10m": known_sum(block.of("pcie_replay", 10), 10),
+        "pcie_replay_minutes_10m": _minutes_with(block, "pcie_replay", 10),
         "pcie_width_drop": known_max(block.of("pcie_width", 60), 60) - block.of("pcie_width"),
         "ecc_sbe_60m": known_sum(block.of("sbe", 60), 60),
         "ecc_sbe_24h": _day_sum(block, "sbe"),
@@ -81,6 +83,12 @@ def minute_features(block: Block) -> dict[str, Floats]:
         "nvml_latency_ratio": _latency_ratio(block, 60),
         "gpu_down": block.of("down"),
     }
+
+
+def _minutes_with(block: Block, signal: str, minutes: int) -> Floats:
+    """A link that fails repeats minute after minute; a healthy one has a burst now and then."""
+    values = block.of(signal, minutes)
+    return known_sum(np.where(np.isnan(values), np.nan, values > 0), minutes)
 
 
 def _day_sum(block: Block, signal: str) -> Floats:

@@ -3,12 +3,15 @@ import math
 import pytest
 
 from alerting.economics import (
+    COST_FIELDS,
     JobCosts,
     break_even_checkpoint,
     break_even_drain,
     checkpoint_arithmetic,
     drain_arithmetic,
     expected_loss_s,
+    gpu_hours,
+    provenance,
     young_daly_interval_s,
 )
 
@@ -49,3 +52,48 @@ def test_the_sentence_shows_its_numbers_and_its_assumptions():
     assert "pays: p 0.90 > C_p/(T/2) = 0.067" in text
     assert "save 810 s of the job for 60 s (assumed: T 1800 s" in text
     assert "does not pay" in drain_arithmetic(0.1, COSTS)
+
+
+def test_work_that_is_known_takes_the_place_of_half_an_interval():
+    assert break_even_checkpoint(COSTS, since_checkpoint_s=600) == pytest.approx(60 / 600)
+    assert break_even_drain(COSTS, since_checkpoint_s=600) == pytest.approx(360 / 1800)
+    assert break_even_checkpoint(COSTS, since_checkpoint_s=0.0) == math.inf  # nothing to save: never
+
+
+def test_the_sentence_tells_measured_from_assumed():
+    text = drain_arithmetic(0.9, JobCosts.measured(checkpoint_s=45, recovery_s=0))
+    assert text.endswith("(assumed: T 1800 s, P 300 s; measured: C_p 45 s, U 0 s)")
+    all_seen = JobCosts.measured(interval_s=1, checkpoint_s=1, recovery_s=1, move_s=1)
+    assert "assumed" not in drain_arithmetic(0.9, all_seen)
+
+
+def test_a_cost_that_nobody_measured_is_assumed():
+    assert JobCosts().assumed == COSTS.assumed == COST_FIELDS
+    assert JobCosts.measured() == JobCosts()
+    zero = JobCosts.measured(move_s=0.0)
+    assert zero.move_s == 0.0  # zero is a measurement
+    assert zero.assumed == COST_FIELDS - {"move_s"}
+
+
+def test_provenance_leaves_out_a_kind_that_is_empty():
+    assert provenance({"U": ("5 s", True)}) == "measured: U 5 s"
+    assert provenance({}) == ""
+
+
+def test_all_gpus_of_a_job_wait():
+    assert gpu_hours(270, 1024) == pytest.approx(76.8)
+
+
+@pytest.mark.parametrize(
+    ("senseless", "says"),
+    [
+        ({"interval_s": 0.0}, "interval_s must be > 0"),
+        ({"checkpoint_s": -1.0}, "checkpoint_s must be >= 0"),
+        ({"recovery_s": math.nan}, "recovery_s must be >= 0"),
+        ({"move_s": math.inf}, "move_s must be >= 0"),
+        ({"assumed": frozenset({"luck"})}, "no cost of a job: luck"),
+    ],
+)
+def test_senseless_costs_are_refused(senseless, says):
+    with pytest.raises(ValueError, match=says):
+        JobCosts(**senseless)
