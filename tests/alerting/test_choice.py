@@ -1,6 +1,7 @@
 import io
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from alerting.bills import bills
-from alerting.choice import OPTIONS, JobState, choose, main, number
+from alerting.choice import JobState, choose, main, number
 from alerting.economics import JobCosts, break_even_checkpoint, break_even_drain
 
 COSTS = JobCosts(interval_s=1800, checkpoint_s=60, recovery_s=1200, move_s=300)
@@ -20,11 +21,8 @@ def test_each_option_has_its_price():
     assert choice.costs_s == pytest.approx(
         {"observe": 630, "no_new_work": 630, "checkpoint": 60 + 360, "migrate": 360}
     )
-    assert (choice.option, choice.saved_s, choice.margin_s) == (
-        "migrate",
-        pytest.approx(270),
-        pytest.approx(60),
-    )
+    assert choice.option == "migrate"
+    assert [choice.saved_s, choice.margin_s] == pytest.approx([270, 60])
     assert choice.gpu_hours == pytest.approx({o: s * 1024 / 3600 for o, s in choice.costs_s.items()})
 
 
@@ -127,12 +125,12 @@ def test_senseless_states_are_refused(senseless):
         senseless()
 
 
-def test_the_command_prints_the_line_and_the_table():
+def test_the_page_shows_what_the_command_prints():
+    page = (Path(__file__).parents[2] / "docs" / "economics.md").read_text()
+    command, shown = re.findall(r"\$ python -m alerting\.choice (.*)\n([^`]*)```", page)[0]
     out = io.StringIO()
-    assert main(["--p", "0.3", "--gpus", "1024", "--checkpoint-s", "45"], out) == 0
-    line, _, *table = out.getvalue().splitlines()
-    assert line == choose(0.3, JobState(gpus=1024, costs=JobCosts.measured(checkpoint_s=45))).arithmetic
-    assert [row.split()[0] for row in table] == ["option", *OPTIONS]
+    assert main(command.split(), out) == 0
+    assert out.getvalue() == shown
 
 
 def test_the_command_refuses_what_makes_no_sense(capsys):
@@ -150,7 +148,7 @@ states = st.builds(
     JobState, gpus=st.none() | st.integers(1, 100_000), since_checkpoint_s=st.none() | seconds, costs=costs,
     lead_s=st.none() | seconds, ends_in_s=st.none() | seconds, value_per_gpu_hour=st.none() | st.floats(0, 100),
 )  # fmt: skip
-probabilities = st.floats(0, 1)
+probabilities = st.one_of(st.just(0.0), st.floats(1e-9, 1))
 
 
 @given(probabilities, states)
@@ -175,14 +173,14 @@ def test_more_unsaved_work_never_sends_the_job_back_to_observing(p, state, one_s
         choose(p, JobState(gpus=state.gpus, costs=state.costs, lead_s=state.lead_s, since_checkpoint_s=age_s))
         for age_s in sorted((one_s, other_s))
     )
-    assert OPTIONS.index(more.option) >= OPTIONS.index(less.option) or more.option != "observe"
+    assert less.option == "observe" or more.option != "observe"
 
 
 @given(probabilities, states)
 def test_beyond_its_break_even_an_option_costs_less_than_observing(p, state):
     choice = choose(p, state)
     for option, start in choice.break_even.items():
-        assume(start == 0.0 or abs(p / start - 1) > 1e-9)
+        assume(start == 0.0 or abs(p / start - 1) > 1e-6)
         assert (choice.costs_s[option] < choice.costs_s["observe"]) == (p > start)
 
 
@@ -196,8 +194,9 @@ def test_the_line_holds_every_number_that_was_used(p, state):
     used += [value for value in (state.lead_s, state.ends_in_s) if value is not None]
     used += [start for option, start in choice.break_even.items() if option != "no_new_work" and start <= 1]
     if state.gpus is not None:
-        used += [state.gpus, *([] if state.value_per_gpu_hour is None else [state.value_per_gpu_hour])]
-    assert {number(value) if value != state.gpus else str(value) for value in used} <= words
+        assert f" x {state.gpus} GPUs / 3600 = " in choice.arithmetic
+        used += [] if state.value_per_gpu_hour is None else [state.value_per_gpu_hour]
+    assert {number(value) for value in used} <= words
     assert "\n" not in choice.arithmetic
 
 
@@ -212,17 +211,19 @@ def test_every_sum_in_the_line_adds_up(p, state):
         assert eval(formula) == pytest.approx(float(total), rel=0.03, abs=0.6)
 
 
-def spend_s(rng, p, state, option, n):
-    """Seconds that each of n alarms costs a job of known state, played out: fault or not, and when."""
+def spend_s(rng, p, state, n):
+    """Seconds that each of n alarms costs a job under each option, played out: the same faults for all."""
     costs, comes = state.costs, rng.random(n) < p
-    work_s = np.full(n, state.since_checkpoint_s) if state.since_checkpoint_s is not None else None
-    if work_s is None:
-        work_s = rng.uniform(0, costs.interval_s, n)
-    in_time = state.lead_s is None or state.lead_s >= costs.checkpoint_s
-    saved = in_time and option in ("checkpoint", "migrate")
-    price_s = {"observe": 0.0, "checkpoint": costs.checkpoint_s, "migrate": costs.checkpoint_s + costs.move_s}
-    crashes = comes & ~(np.full(n, in_time) & (option == "migrate"))
-    return price_s[option] + crashes * ((0.0 if saved else work_s) + costs.recovery_s)
+    known_s = state.since_checkpoint_s
+    work_s = rng.uniform(0, costs.interval_s, n) if known_s is None else np.full(n, known_s)
+    on_disk = state.lead_s is None or state.lead_s >= costs.checkpoint_s
+    crash_s = comes * (work_s + costs.recovery_s)
+    after_s = comes * costs.recovery_s
+    return {
+        "observe": crash_s,
+        "checkpoint": costs.checkpoint_s + (after_s if on_disk else crash_s),
+        "migrate": costs.checkpoint_s + costs.move_s + (0.0 if on_disk else crash_s) + np.zeros(n),
+    }
 
 
 @pytest.mark.parametrize("since_s", [None, 300.0, 1500.0])
@@ -231,18 +232,18 @@ def spend_s(rng, p, state, option, n):
 def test_acting_wins_on_average_just_above_the_break_even_and_loses_just_below(since_s, option, factor, wins):
     state = JobState(gpus=8, costs=COSTS, since_checkpoint_s=since_s)
     p = factor * choose(0.1, state).break_even[option]
-    rng, n = np.random.default_rng(7), 1_000_000
-    gain_s = spend_s(rng, p, state, "observe", n) - spend_s(rng, p, state, option, n)
+    n = 1_000_000
+    spent_s = spend_s(np.random.default_rng(7), p, state, n)
+    gain_s = spent_s["observe"] - spent_s[option]
     error_s = gain_s.std() / math.sqrt(n)
-    assert (gain_s.mean() if wins else -gain_s.mean()) > 3 * error_s
+    assert (gain_s.mean() if wins else -gain_s.mean()) > 4 * error_s
 
 
 @pytest.mark.parametrize("lead_s", [None, 30.0, 600.0])
 @pytest.mark.parametrize("since_s", [None, 0.0, 1500.0])
 def test_the_expected_costs_are_the_mean_of_many_alarms(since_s, lead_s):
     state = JobState(gpus=8, costs=COSTS, since_checkpoint_s=since_s, lead_s=lead_s)
-    rng, n = np.random.default_rng(11), 200_000
-    for option, cost_s in choose(0.2, state).costs_s.items():
-        if option != "no_new_work":
-            spent_s = spend_s(rng, 0.2, state, option, n)
-            assert abs(spent_s.mean() - cost_s) <= 4.5 * spent_s.std() / math.sqrt(n) + 1e-6
+    n = 200_000
+    costs_s = choose(0.2, state).costs_s
+    for option, spent_s in spend_s(np.random.default_rng(11), 0.2, state, n).items():
+        assert abs(spent_s.mean() - costs_s[option]) <= 4.5 * spent_s.std() / math.sqrt(n) + 1e-6
