@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
+from alerting import arguments as alerting_arguments
 from collector import help
 from collector.config import Config
 from collector.config_file import load
@@ -137,6 +138,18 @@ def _bridge(args: argparse.Namespace, config: Config) -> int:
 
     bridge(config, args.adapter, _until_stopped())
     return 0
+
+
+def _incidents(args: argparse.Namespace, config: Config) -> int:
+    from alerting.incidents_cli import run
+
+    return run(args, config, sys.stdout)
+
+
+def _dead_letters(args: argparse.Namespace, config: Config) -> int:
+    from alerting.dead_letters import run
+
+    return run(config.watch, sys.stdout, again=args.retry, as_json=args.json)
 
 
 def _sql(args: argparse.Namespace, config: Config) -> int:
@@ -275,6 +288,11 @@ def _add_services(add: Callable[..., _Parser]) -> None:
     add("ingest", _ingest, "the worker: stream -> rollups, features, risks, lake", help.INGEST)
     add("watch", _watch, "risks and events -> incidents and signed webhooks", help.WATCH)
     bridge = add("bridge", _bridge, "receive webhooks and act on a scheduler", help.BRIDGE)
+    incidents = add("incidents", _incidents, "what is open; acknowledge, silence, note", help.INCIDENTS)
+    alerting_arguments.add_incidents(incidents)
+    letters = add("dead-letters", _dead_letters, "what no receiver took, and why", help.DEAD_LETTERS)
+    letters.add_argument("--json", action="store_true", help="a JSON array")
+    letters.add_argument("--retry", metavar="ID", help="send this one again, in place of the list")
     bridge.add_argument("adapter", choices=("slurm", "kubernetes", "command"), help="what to act on")
 
 

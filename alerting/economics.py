@@ -89,20 +89,6 @@ def gpu_hours(job_s: float, gpus: int) -> float:
     return job_s * gpus / 3600.0
 
 
-def checkpoint_arithmetic(probability: float, costs: JobCosts) -> str:
-    """The sentence that justifies (or refuses) a checkpoint, with its numbers."""
-    rule = _rule(probability, break_even_checkpoint(costs), "C_p/(T/2)")
-    saves_s = probability * costs.interval_s / 2.0
-    return f"checkpoint {rule}; {_balance(saves_s, costs.checkpoint_s, costs)}"
-
-
-def drain_arithmetic(probability: float, costs: JobCosts) -> str:
-    """The sentence that justifies (or refuses) a drain, with its numbers."""
-    rule = _rule(probability, break_even_drain(costs), "(C_p+P)/(T/2+U)")
-    price_s = costs.checkpoint_s + costs.move_s
-    return f"drain {rule}; {_balance(expected_loss_s(probability, costs), price_s, costs)}"
-
-
 def provenance(values: dict[str, tuple[str, bool]]) -> str:
     """`assumed: T 1800 s; measured: C_p 45 s` from symbol -> (value with unit, whether it was measured)."""
     kinds = {"assumed": False, "measured": True}
@@ -136,17 +122,3 @@ def _require(values: dict[str, float], holds: Callable[[float], bool], rule: str
 
 def _ratio(price_s: float, saves_s: float) -> float:
     return price_s / saves_s if saves_s > 0.0 else math.inf
-
-
-def _rule(p: float, threshold: float, formula: str) -> str:
-    verdict, sign = ("pays", ">") if p > threshold else ("does not pay", "<=")
-    return f"{verdict}: p {p:.2f} {sign} {formula} = {threshold:.3f}"
-
-
-def _balance(saves_s: float, price_s: float, costs: JobCosts) -> str:
-    symbols = {"T": "interval_s", "C_p": "checkpoint_s", "U": "recovery_s", "P": "move_s"}
-    values = {
-        symbol: (f"{getattr(costs, name):.0f} s", name not in costs.assumed)
-        for symbol, name in symbols.items()
-    }
-    return f"expected to save {saves_s:.0f} s of the job for {price_s:.0f} s ({provenance(values)})"

@@ -7,6 +7,7 @@ machine that reads them, so a replay gives the same incident with the same name.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal
 
@@ -19,7 +20,10 @@ from collector.records import Event, Reason, Risk
 IncidentState = Literal["open", "failed", "recovered", "lapsed"]
 """open: predicted; failed: the fault is there; recovered: quiet for long; lapsed: unheard for too long."""
 Severity = Literal["warning", "critical"]
-ChangeName = Literal["opened", "asked", "failed", "joined", "continues", "recovered", "lapsed"]
+ChangeName = Literal[
+    "opened", "asked", "held", "failed", "joined", "continues", "recovered", "lapsed", "acknowledged", "silenced",
+    "noted",
+]  # fmt: skip
 
 _SIGHTINGS_KEPT: Final = 8
 _FINGERPRINTS_KEPT: Final = 64
@@ -59,6 +63,18 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     fingerprints: tuple[str, ...] = ()
     count: int = 0
     asked: tuple[ActionName, ...] = ()
+    checkpoint_asked_s: float | None = None
+    """When this GPU's job was last asked for one, by this incident or the one before."""
+    held: Mapping[ActionName, str] = {}
+    """What would be asked, and why it is not."""
+    job: str | None = None
+    """The newest that was seen on the GPU."""
+    recovered_before_s: float | None = None
+    """When the GPU's last incident ended by itself."""
+    acknowledged_by: str | None = None
+    silenced_until_s: float | None = None
+    notes: tuple[str, ...] = ()
+    """What people wrote, oldest first."""
     last_risk_s: float | None = None
     below_since_s: float | None = None
     closed_s: float | None = None
@@ -113,7 +129,9 @@ def open_incident(signal: Event | Risk, cause: str, before: Incident | None) -> 
         incident_id=f"inc-{to_datetime(signal.time):%Y%m%dT%H%M%S}-{digest}", cause=cause, node=signal.node,
         gpu_uuid=signal.gpu_uuid, gpu_index=signal.gpu_index, pci_bdf=signal.pci_bdf, opened_s=signal.time,
         last_signal_s=signal.time, synthetic=signal.synthetic,
-        fingerprints=() if before is None else before.fingerprints,
+        fingerprints=() if before is None else before.fingerprints, job=signal.job,
+        checkpoint_asked_s=None if before is None else before.checkpoint_asked_s,
+        recovered_before_s=before.closed_s if before is not None and before.state == "recovered" else None,
     )  # fmt: skip
 
 
@@ -182,4 +200,5 @@ def _place(incident: Incident, signal: Event | Risk) -> Incident:
         gpu_index=incident.gpu_index if incident.gpu_index is not None else signal.gpu_index,
         pci_bdf=incident.pci_bdf if incident.pci_bdf is not None else signal.pci_bdf,
         synthetic=incident.synthetic or signal.synthetic,
+        job=incident.job if signal.job is None else signal.job,
     )

@@ -37,13 +37,14 @@ class Signalled(NamedTuple):
     skipped: tuple[Skipped, ...]
 
 
-def signal_number(name: str) -> int:
-    """`USR1` or `SIGUSR1` -> its number. Raises ConfigError for another name, and for one that nobody can handle."""
+def signal_number(name: str, setting: str = "bridge.signal") -> int:
+    """`USR1` or `SIGUSR1` -> its number. Raises ConfigError for another name, and for one that nobody can handle.
+
+    `setting` says in the error who named it.
+    """
     full = name if name.startswith("SIG") else f"SIG{name}"
     if full in ("SIGKILL", "SIGSTOP") or full not in signals.Signals.__members__:
-        raise ConfigError(
-            f"bridge.signal: {name!r} cannot ask for a checkpoint", hint="use USR1, USR2 or TERM"
-        )
+        raise ConfigError(f"{setting}: {name!r} cannot ask for a checkpoint", hint="use USR1, USR2 or TERM")
     return int(signals.Signals[full])
 
 
@@ -59,6 +60,11 @@ def started_ticks(pid: int) -> int | None:
     except OSError:
         return None
     return int(text.rpartition(")")[2].split()[19])  # the name in parentheses may hold spaces and ")"
+
+
+def parent_of(pid: int) -> int:
+    """The parent's pid; 0 when the process is gone."""
+    return int(_status(pid, "PPid", "0"))
 
 
 def started_unix_s(pid: int) -> float | None:
@@ -90,7 +96,7 @@ def _send(process: Process, signal: int) -> str | None:
     except OSError as e:
         return "no such process" if isinstance(e, ProcessLookupError) else f"cannot be opened: {e.strerror}"
     try:
-        why = _refusal(process, signal)
+        why = refusal(process, signal)
         if why is None:
             signals.pidfd_send_signal(handle, signal)
     except OSError as e:
@@ -100,7 +106,8 @@ def _send(process: Process, signal: int) -> str | None:
     return why
 
 
-def _refusal(process: Process, signal: int) -> str | None:
+def refusal(process: Process, signal: int) -> str | None:
+    """Why this process must not get `signal`; None when it may."""
     name = signals.Signals(signal).name
     if process.started_ticks is not None and started_ticks(process.pid) != process.started_ticks:
         return "another process has this pid now"
@@ -113,9 +120,13 @@ def _refusal(process: Process, signal: int) -> str | None:
 
 def _mask(pid: int, name: str) -> int:
     """A signal mask of /proc/PID/status; 0 when the process is gone."""
+    return int(_status(pid, name, "0"), 16)
+
+
+def _status(pid: int, name: str, otherwise: str) -> str:
+    """A field of /proc/PID/status; `otherwise` when the process is gone."""
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
-        return 0
-    found = next((line for line in text.splitlines() if line.startswith(f"{name}:")), f"{name}: 0")
-    return int(found.split()[1], 16)
+        return otherwise
+    return next((line.split()[1] for line in text.splitlines() if line.startswith(f"{name}:")), otherwise)

@@ -1,123 +1,206 @@
-"""`foreshock bridge kubernetes`: one taint on the node, ours alone.
+"""`foreshock bridge kubernetes`: the scheduler's side of an action, through the API server.
 
-A strategic-merge patch of spec.taints replaces the whole list (seen on a real API server), so that two owners
-who patch blindly erase each other. Hence read, change our entry only, write the full list with the
-resourceVersion that was read, and begin again on 409. Needs RBAC `get` and `patch` on nodes, nothing more.
+It owns what it did: our taint, cordon, condition, annotations, rules and requests carry the incident, two
+incidents of a node hold it together, and nobody else's is set or lifted. One bridge per cluster.
 """
 
 from __future__ import annotations
 
-import os
-import ssl
-from pathlib import Path
-from typing import Any, Final
-
-import httpx2
+import time
+from collections.abc import Callable
+from threading import Lock
 
 from alerting.action import Action, Outcome
+from alerting.kubernetes_api import Api, Object, node_path
+from alerting.kubernetes_device import devices, pods_of, taint_device, untaint_devices
+from alerting.kubernetes_evict import evict
+from alerting.kubernetes_hold import TAINT_KEY, Hold, give_back_patch, holder, read_hold, take_patch
+from alerting.kubernetes_notice import notices
+from alerting.kubernetes_nvsentinel import is_managed, request_maintenance, withdraw_maintenance
+from alerting.kubernetes_pods import Choice, choose, pods_on, tell, untell
 from collector.config import BridgeConfig
-from collector.errors import ConfigError, ForeshockError
-
-TAINT_KEY: Final = "foreshock.org/gpu-fault"
-_EFFECT: Final = "NoSchedule"
-_TRIES: Final = 5
-_TIMEOUT_S: Final = 10.0
-_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+from collector.errors import ForeshockError
 
 
 class KubernetesAdapter:
-    """The scheduler's side of an action, through the API server."""
+    """Every call bears being made twice."""
 
-    def __init__(self, config: BridgeConfig) -> None:
-        """Raises ConfigError when there is no API server to talk to."""
-        self._token_file = Path(config.kubernetes_token_file or _ACCOUNT / "token")
-        ca_file = Path(config.kubernetes_ca_file or _ACCOUNT / "ca.crt")
-        verify = ssl.create_default_context(cafile=str(ca_file)) if ca_file.is_file() else True
-        url = config.kubernetes_url or _in_cluster_url()
-        self._client = httpx2.Client(base_url=url, verify=verify, timeout=_TIMEOUT_S)
+    def __init__(self, config: BridgeConfig, wait: Callable[[float], None] = time.sleep) -> None:
+        """Raises ConfigError when there is no API server to talk to. `wait` takes seconds."""
+        self._api = Api(config, wait)
+        self._config = config
+        self._nodes = Lock()  # a release must not delete what a drain of the same node is about to count on
 
     def checkpoint(self, action: Action) -> Outcome:
-        """Not done yet, and said so: Kubernetes has no "save and go on"; pods are only ever asked to end."""
-        return Outcome(ok=False, detail=f"advisory only: no pod on {action.node} was asked to checkpoint")
+        """Annotate the pods on this GPU. Advisory: Kubernetes has no "save and go on" and no word for "saved"."""
+        node_path(action.node)
+        choice = self._choose(action)
+        if not choice.pods:
+            return Outcome(ok=False, detail=f"no pod on {action.node} holds a GPU; advisory only")
+        problems = tell(self._api, choice.pods, action.incident_id)
+        detail = _line(f"advisory: {_told(choice)}", *problems)
+        return Outcome(ok=not problems, detail=_line(detail, *notices(self._api, action, detail)))
 
     def drain(self, action: Action) -> Outcome:
-        """Taint the node. Running pods stay; a cordon or another owner's taint is neither set nor lifted."""
-        value = "failed" if action.action == "drain_now" else "predicted"
-        path = f"/api/v1/nodes/{_node_name(action.node)}"
-        taint = f"{TAINT_KEY}={value}:{_EFFECT}"
-        for _ in range(_TRIES):
-            node = _checked(self._client.get(path, headers=self._headers()), action.node).json()
-            taints = with_taint(node["spec"].get("taints") or [], value)
-            if taints is None:
-                return Outcome(ok=True, detail=f"{action.node} has the taint already")
-            patch = {
-                "metadata": {"resourceVersion": node["metadata"]["resourceVersion"]},
-                "spec": {"taints": taints},
-            }
-            headers = {**self._headers(), "content-type": "application/merge-patch+json"}
-            answer = self._client.patch(path, json=patch, headers=headers)
-            if answer.status_code != 409:
-                _checked(answer, action.node)
-                return Outcome(ok=True, detail=f"{action.node} tainted {taint}")
-        return Outcome(
-            ok=False, detail=f"{action.node}: {_TRIES} conflicts in a row, others keep writing to it"
-        )
+        """Keep new work off the GPU where DRA knows it, else off the node. Running pods stay."""
+        with self._nodes:
+            done = self._keep_off(action)
+            return Outcome(ok=True, detail=_line(done, *notices(self._api, action, done)))
 
     def migrate(self, action: Action) -> Outcome:
-        """The drain alone so far."""
-        return self.drain(action)
+        """Keep new work off the node, tell the pods on this GPU, and, where the operator wants it, evict them."""
+        with self._nodes:
+            done = self._keep_off(action)
+            done = _line(done, *notices(self._api, action, done))
+        try:
+            choice = self._choose(action)
+        except ForeshockError as e:
+            return Outcome(ok=False, detail=_line(done, f"pods not told: {e}"))
+        if not choice.pods:
+            return Outcome(ok=True, detail=_line(done, "no pod holds a GPU"))
+        problems = tell(self._api, choice.pods, action.incident_id)
+        is_gone, gone = self._evict(choice)
+        return Outcome(ok=is_gone and not problems, detail=_line(done, _told(choice), *problems, gone))
 
     def release(self, action: Action) -> Outcome:
-        return Outcome(ok=False, detail=f"{action.node}: not lifted, only drained nodes are known so far")
+        """Take back what this incident set. The taint stays while another incident holds the node."""
+        with self._nodes:
+            done, problems = self._give_back(action)
+            problems += self._untell(action)
+            detail = _line(done, *problems)
+            said = notices(self._api, action, detail)
+        return Outcome(ok=not problems, detail=_line(detail, *said))
 
     def close(self) -> None:
-        self._client.close()
+        self._api.close()
 
-    def _headers(self) -> dict[str, str]:
-        """The token is read anew each time: the kubelet rotates it."""
+    def _keep_off(self, action: Action) -> str:
+        """What now keeps new work off, in words. Raises ForeshockError when nothing does."""
+        why_not: list[str] = []
+        tainted = (
+            self._tried(self._taint_device, action, why_not) if self._config.kubernetes_device_taint else ""
+        )
+        is_now = action.action == "drain_now"
+        request = (
+            self._tried(self._hand_over, action, why_not)
+            if is_now and self._config.kubernetes_nvsentinel
+            else ""
+        )
+        needs_node = not request and (is_now or not tainted)
+        hold, is_new = self._hold(action, needs_node=needs_node, handed_over=bool(request))
+        node = _node_words(action.node, hold, is_new=is_new) if needs_node else ""
+        return _line(tainted, request, node, *why_not)
+
+    def _hold(self, action: Action, *, needs_node: bool, handed_over: bool) -> tuple[Hold, bool]:
+        """Write the annotation, the taint and the cordon in one patch. -> what holds, and whether it is new."""
+        path = node_path(action.node)
+        wanted = holder(action, node=needs_node, handed_over=handed_over)
+
+        def change(node: Object) -> Object | None:
+            return take_patch(node, action.incident_id, wanted, cordon=self._config.kubernetes_cordon)
+
+        is_new = self._api.edit(path, change)
+        return read_hold(self._api.get(path)), is_new
+
+    def _tried(self, step: Callable[[Action], str], action: Action, why_not: list[str]) -> str:
+        """A better way than the node's taint, which is what is left when it does not work."""
         try:
-            return {"authorization": f"Bearer {self._token_file.read_text().strip()}"}
-        except OSError as e:
-            raise ConfigError(
-                f"{self._token_file}: {e.strerror}", hint="set bridge.kubernetes_token_file"
-            ) from e
+            return step(action)
+        except ForeshockError as e:
+            why_not.append(f"hence not per GPU or handed over: {e}")
+            return ""
+
+    def _taint_device(self, action: Action) -> str:
+        found = devices(self._api, action.node, action.gpu_uuid)
+        if not found:
+            raise ForeshockError(f"no ResourceSlice of {action.node} has {action.gpu_uuid}")
+        for device in found:
+            taint_device(self._api, device, action.incident_id)
+        return f"device {', '.join(f'{d.pool}/{d.name}' for d in found)} tainted {TAINT_KEY}:NoSchedule"
+
+    def _hand_over(self, action: Action) -> str:
+        if not is_managed(self._api.get(node_path(action.node))):
+            raise ForeshockError(f"{action.node} is opted out of NVSentinel by label")
+        name = request_maintenance(self._api, action)
+        return f"MaintenanceRequest {name}: NVSentinel cordons and drains {action.node}"
+
+    def _give_back(self, action: Action) -> tuple[str, list[str]]:
+        """-> what was lifted, in words, and what could not be."""
+        path = node_path(action.node)
+        is_lifted = self._api.edit(path, lambda node: give_back_patch(node, action.incident_id))
+        hold = read_hold(self._api.get(path))
+        done = [_left_words(action, hold, is_lifted=is_lifted)]
+        problems: list[str] = []
+        if self._config.kubernetes_device_taint:
+            try:
+                done.append(f"{untaint_devices(self._api, action.incident_id)} device taint rules deleted")
+            except ForeshockError as e:
+                problems.append(f"device taint rules not deleted: {e}")
+        if self._config.kubernetes_nvsentinel and not hold.is_handed_over:
+            try:
+                done += ["MaintenanceRequest deleted"] * withdraw_maintenance(self._api, action.node)
+            except ForeshockError as e:
+                problems.append(f"MaintenanceRequest not deleted: {e}")
+        return _line(*done), problems
+
+    def _choose(self, action: Action) -> Choice:
+        """Raises ForeshockError where pods cannot be listed."""
+        capacity = (self._api.get(node_path(action.node)).get("status") or {}).get("capacity") or {}
+        gpus = str(capacity.get("nvidia.com/gpu", ""))
+        claimed, why_not = self._claimed(action) if self._config.kubernetes_device_taint else (set(), "")
+        text = f"{action.summary} {action.detail}"
+        pods = pods_on(self._api, action.node)
+        choice = choose(pods, text, claimed, int(gpus) if gpus.isdigit() else None)
+        return choice._replace(how=f"{choice.how}; {why_not}") if why_not else choice
+
+    def _claimed(self, action: Action) -> tuple[set[str], str]:
+        """Uids by DRA. Where it cannot say, the device plugin's way is left, and why is in words."""
+        try:
+            found = devices(self._api, action.node, action.gpu_uuid)
+            return (pods_of(self._api, found) if found else set()), ""
+        except ForeshockError as e:
+            return set(), f"resource claims not read: {e}"
+
+    def _untell(self, action: Action) -> list[str]:
+        try:
+            return untell(self._api, pods_on(self._api, action.node), action.incident_id)
+        except ForeshockError as e:
+            return [f"pod annotations not removed: {e}"]
+
+    def _evict(self, choice: Choice) -> tuple[bool, str]:
+        """-> whether all is as the operator wants it, and in words."""
+        if not self._config.kubernetes_evict:
+            return True, "eviction is off (bridge.kubernetes_evict): they run until they end"
+        if not choice.is_known and not self._config.kubernetes_evict_all:
+            return False, "none evicted: see bridge.kubernetes_evict_all"
+        evicted = evict(
+            self._api, choice.pods,
+            grace_s=self._config.kubernetes_evict_grace_s, for_s=self._config.kubernetes_evict_for_s,
+        )  # fmt: skip
+        left = f"not evicted: {', '.join(evicted.left)}" if evicted.left else ""
+        gone = f"evicted: {', '.join(evicted.gone)}" if evicted.gone else ""
+        return not evicted.left, _line(gone, left)
 
 
-def with_taint(taints: list[dict[str, Any]], value: str) -> list[dict[str, Any]] | None:
-    """The list with ours in it, all others as they were; None when it is there already.
-
-    `failed` is not taken back to `predicted`.
-    """
-    ours = next((t for t in taints if t["key"] == TAINT_KEY and t["effect"] == _EFFECT), None)
-    if ours is not None and ours.get("value") in (value, "failed"):
-        return None
-    return [*(t for t in taints if t is not ours), {"key": TAINT_KEY, "value": value, "effect": _EFFECT}]
+def _told(choice: Choice) -> str:
+    names = ", ".join(pod.label for pod in choice.pods)
+    return f"told to checkpoint by annotation: {names} ({choice.how}); nothing says yet that they saved"
 
 
-def _checked(answer: httpx2.Response, node: str) -> httpx2.Response:
-    if answer.is_success:
-        return answer
-    hint = {
-        401: "see bridge.kubernetes_token_file",
-        403: "the service account needs get and patch on nodes",
-        404: "collector.node must be the name of the Kubernetes node",
-    }.get(answer.status_code, "see the API server's log")
-    raise ForeshockError(f"node {node}: HTTP {answer.status_code}: {answer.text[:200]}", hint=hint)
+def _node_words(node: str, hold: Hold, *, is_new: bool) -> str:
+    if not hold.taint:
+        return f"{node} has the taint {TAINT_KEY} already, by somebody else: left alone"
+    cordon = " and cordoned" if hold.cordon else ""
+    words = f"tainted {TAINT_KEY}={hold.taint_value}:NoSchedule{cordon}"
+    return f"{node} {words}" if is_new else f"{node} is {words} already"
 
 
-def _node_name(name: str) -> str:
-    """A DNS subdomain, so that it cannot become another path."""
-    if not name or not all(c.isascii() and (c.isalnum() or c in "-.") for c in name) or name.startswith("."):
-        raise ForeshockError(
-            f"{name!r} is not a node name", hint="collector.node must be the Kubernetes node"
-        )
-    return name
+def _left_words(action: Action, hold: Hold, *, is_lifted: bool) -> str:
+    if not is_lifted:
+        return f"{action.incident_id} holds nothing of {action.node}"
+    others = ", ".join(sorted(name for name, part in hold.incidents.items() if part.node))
+    return f"{action.node}: {f'the taint stays for {others}' if others else 'our hold is lifted'}"
 
 
-def _in_cluster_url() -> str:
-    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-    if not host:
-        raise ConfigError(
-            "no Kubernetes API server", hint="set bridge.kubernetes_url, or run inside the cluster"
-        )
-    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+def _line(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)

@@ -12,16 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
-
-from alerting.action import Action, ActionRow
+from alerting.action import Action
 from alerting.durable import DurableFile
 from alerting.incident import IncidentRow
+from alerting.message import Message, Row, columns, decode, decode_row, is_urgent, journal_columns
 from alerting.outbox_schema import SCHEMA, migrate
-
-Row = IncidentRow | ActionRow
-Message = Action | IncidentRow
-"""What goes to a sink: an action to a webhook, a change of an incident to people."""
 
 WEBHOOK: Final = "webhook"
 """The sink that actions go to."""
@@ -44,6 +39,11 @@ class Pending(NamedTuple):
         """The message of the webhook sink."""
         assert isinstance(self.message, Action)
         return self.message
+
+    @property
+    def urgent(self) -> bool:
+        """It waits for nothing: the fault has happened."""
+        return is_urgent(self.message)
 
 
 class Journaled(NamedTuple):
@@ -88,21 +88,21 @@ class Outbox:
         now_s: float,
         deliver_for_s: float,
         notify: Mapping[str, Sequence[IncidentRow]] | None = None,
-        dry_run: bool = False,
     ) -> int:
         """Keep all or nothing; durable on return. A known action_id is left alone. -> number of new actions.
 
-        `notify` is what each further sink shall be told; with `dry_run` it is kept and never sent.
+        `notify` is what each further sink shall be told. An action in dry run is kept and never sent.
         """
         new = 0
         with self._file.transaction() as c:
             for a in actions:
                 state = "dry_run" if a.dry_run else "waiting"
-                new += c.execute(_INSERT, _message(WEBHOOK, a, state, now_s, deliver_for_s)).rowcount
+                new += c.execute(_INSERT, columns(WEBHOOK, a, state, now_s, deliver_for_s)).rowcount
             for sink, changes in (notify or {}).items():
-                state = "dry_run" if dry_run else "waiting"
-                c.executemany(_INSERT, [_message(sink, r, state, now_s, deliver_for_s) for r in changes])
-            c.executemany("INSERT INTO journal(lake_table, row) VALUES (?, ?)", [_journal(r) for r in rows])
+                c.executemany(_INSERT, [columns(sink, r, "waiting", now_s, deliver_for_s) for r in changes])
+            c.executemany(
+                "INSERT INTO journal(lake_table, row) VALUES (?, ?)", [journal_columns(r) for r in rows]
+            )
         return new
 
     def pending(self, now_s: float, limit: int = 16, *, sink: str = WEBHOOK) -> list[Pending]:
@@ -118,7 +118,7 @@ class Outbox:
             " AND b.seq < a.seq AND b.next_s > ?)) ORDER BY seq LIMIT ?",
             sink, now_s, now_s, limit,
         )  # fmt: skip
-        return [Pending(str(id_), str(t), _decoded(kind, body), int(str(n))) for id_, t, kind, body, n in rows]
+        return [Pending(str(id_), str(t), decode(kind, body), int(str(n))) for id_, t, kind, body, n in rows]
 
     def delivered(self, message_id: str, row: Row | None = None, *, sink: str = WEBHOOK) -> None:
         """The receiver has it."""
@@ -158,18 +158,18 @@ class Outbox:
             "SELECT sink, id, kind, body, attempts, error FROM messages WHERE state = 'dead' ORDER BY seq"
         )
         return [
-            DeadLetter(str(sink), str(id_), _decoded(kind, body), int(str(n)), str(e))
+            DeadLetter(str(sink), str(id_), decode(kind, body), int(str(n)), str(e))
             for sink, id_, kind, body, n, e in rows
         ]
 
     def told(self, sink: str, incident_id: str | None = None) -> list[IncidentRow]:
-        """What a sink heard last of each incident (or of this one), where the last it should hear reached it."""
+        """The newest change of each incident (or of this one) that this sink was told, or that it would not take."""
         rows = self._file.rows(
-            "SELECT kind, body, max(seq) FROM messages WHERE sink = ? AND (?2 IS NULL OR thread = ?2)"
-            " AND state IN ('delivered', 'dead') GROUP BY thread HAVING state = 'delivered' ORDER BY seq",
+            "SELECT kind, body FROM messages WHERE seq IN (SELECT max(seq) FROM messages WHERE sink = ?1"
+            " AND (?2 IS NULL OR thread = ?2) AND state IN ('delivered', 'dead') GROUP BY thread) ORDER BY seq",
             sink, incident_id,
         )  # fmt: skip
-        found = [_decoded(kind, body) for kind, body, _ in rows]
+        found = [decode(kind, body) for kind, body in rows]
         return [row for row in found if isinstance(row, IncidentRow)]
 
     def counts(self, sink: str | None = None) -> dict[str, int]:
@@ -182,7 +182,9 @@ class Outbox:
     def journaled(self, limit: int = 500) -> list[Journaled]:
         """Log rows for the lake, oldest first."""
         rows = self._file.rows("SELECT seq, lake_table, row FROM journal ORDER BY seq LIMIT ?", limit)
-        return [Journaled(int(str(seq)), str(table), _row(str(table), blob)) for seq, table, blob in rows]
+        return [
+            Journaled(int(str(seq)), str(table), decode_row(str(table), blob)) for seq, table, blob in rows
+        ]
 
     def forget(self, seqs: Sequence[int]) -> None:
         """The lake has these rows."""
@@ -199,7 +201,7 @@ class Outbox:
                 (state, error, sink, message_id),
             )
             if row is not None:
-                c.execute("INSERT INTO journal(lake_table, row) VALUES (?, ?)", _journal(row))
+                c.execute("INSERT INTO journal(lake_table, row) VALUES (?, ?)", journal_columns(row))
 
     def _delay_s(self, attempts: int) -> float:
         """Doubling, capped, with jitter: many watchers must not knock on a waking receiver together."""
@@ -211,34 +213,3 @@ _INSERT: Final = (
     "INSERT OR IGNORE INTO messages(sink, id, thread, kind, body, urgent, state, next_s, deadline_s)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-
-
-def change_id(row: IncidentRow) -> str:
-    """The name of one change of an incident, the same as its CloudEvent's."""
-    return f"{row.incident_id}.{row.change}@{row.time.timestamp():.6f}"
-
-
-def _message(sink: str, message: Message, state: str, now_s: float, deliver_for_s: float) -> tuple[object, ...]:
-    is_action = isinstance(message, Action)
-    name = message.action_id if isinstance(message, Action) else change_id(message)
-    urgent = isinstance(message, Action) and message.action == "drain_now"
-    return (
-        sink, name, message.incident_id, "action" if is_action else "change", msgspec.json.encode(message),
-        urgent, state, now_s, now_s + deliver_for_s,
-    )  # fmt: skip
-
-
-def _journal(row: Row) -> tuple[str, bytes]:
-    return ("incidents" if isinstance(row, IncidentRow) else "actions"), msgspec.json.encode(row)
-
-
-def _decoded(kind: object, body: object) -> Message:
-    assert isinstance(body, bytes)
-    return msgspec.json.decode(body, type=Action if kind == "action" else IncidentRow)
-
-
-def _row(table: str, blob: object) -> Row:
-    assert isinstance(blob, bytes)
-    if table == "incidents":
-        return msgspec.json.decode(blob, type=IncidentRow)
-    return msgspec.json.decode(blob, type=ActionRow)

@@ -7,26 +7,16 @@ Safe to repeat: names come from the signals, and a signal that was counted befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from alerting.action import INTENTS, Action, ActionName
-from alerting.economics import (
-    JobCosts,
-    break_even_checkpoint,
-    break_even_drain,
-    checkpoint_arithmetic,
-    drain_arithmetic,
-)
+from alerting.asking import settle, wanted
+from alerting.ending import end
 from alerting.evidence import asked_by, is_terminal
 from alerting.incident import (
     ChangeName,
     Incident,
-    IncidentRow,
-    close,
     fail,
     from_evidence,
     gpu_key,
@@ -36,66 +26,41 @@ from alerting.incident import (
     open_incident,
     slot_key,
 )
+from alerting.instruction import CHANGES, Instruction, obey
+from alerting.rules import Decision, Rules, State
 from alerting.summary import summary
 from collector.records import Event, Risk
 
-State = Mapping[str, Incident]
-"""The newest incident of each GPU, open or closed, by `gpu_key`. Closed ones know what they counted."""
+__all__ = ["Decision", "Rules", "State", "decide", "restore", "tick"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What the policy may assume. `is_terminal` and `is_application` speak of Xid codes."""
-
-    is_terminal: Callable[[int], bool]
-    is_application: Callable[[int], bool]
-    advice: Callable[[int], str] | None = None
-    alarm_level: float = 0.5
-    clear_level: float = 0.1
-    clear_s: float = 1800.0
-    quiet_s: float = 86_400.0
-    """A signal that comes this long after the last one belongs to a new incident."""
-    event_max_age_s: float = 3600.0
-    """An event older than this is recorded but asks for nothing: the node may be mended by now."""
-    rewrite_s: float = 3600.0
-    """An incident that only counts on writes a row this often, so that a restart knows it is alive."""
-    costs: JobCosts = field(default_factory=JobCosts)
-    dry_run: bool = True
-
-
-class Decision(NamedTuple):
-    """What follows from one signal. `changes` are log rows; `actions` are to be delivered once."""
-
-    state: State
-    changes: tuple[IncidentRow, ...] = ()
-    actions: tuple[Action, ...] = ()
-
-
-def decide(state: State, signal: Event | Risk, now_s: float, rules: Rules) -> Decision:
+def decide(state: State, signal: Event | Risk | Instruction, now_s: float, rules: Rules) -> Decision:
     """Take one signal. `now_s` is the watcher's clock, used for staleness and for the rows' time."""
+    if isinstance(signal, Instruction):
+        return _on_instruction(state, signal, now_s, rules)
     found = _find(state, signal)
     if found is None:
         return Decision(state)
     key, incident = found
     decision = Decision(state)
     if incident is not None and incident.is_open and signal.time - incident.last_signal_s > rules.quiet_s:
-        decision = _close(state, key, "lapsed", now_s, rules)
+        decision = end(state, key, "lapsed", now_s, rules)
         incident = decision.state[key]
     if isinstance(signal, Risk):
         after = _on_risk(decision.state, key, incident, signal, now_s=now_s, rules=rules)
     else:
         after = _on_event(decision.state, key, incident, signal, now_s=now_s, rules=rules)
-    return after._replace(changes=decision.changes + after.changes)
+    return after._replace(changes=decision.changes + after.changes, actions=decision.actions + after.actions)
 
 
 def tick(state: State, now_s: float, rules: Rules) -> Decision:
     """Close what was quiet for `clear_s`. Only when the stream is read up: else `now_s` runs ahead of it."""
-    changes: tuple[IncidentRow, ...] = ()
+    total = Decision(state)
     for key, incident in list(state.items()):
         if incident.is_open and _is_quiet(incident, now_s, rules):
-            decision = _close(state, key, "recovered", now_s, rules)
-            state, changes = decision.state, changes + decision.changes
-    return Decision(state, changes)
+            after = end(total.state, key, "recovered", now_s, rules)
+            total = Decision(after.state, total.changes + after.changes, total.actions + after.actions)
+    return total
 
 
 def restore(rows: Iterable[Mapping[str, object]]) -> State:
@@ -134,16 +99,25 @@ def _on_risk(
     if counted or now_s - risk.time > risk.horizon_s:  # past its horizon a prediction is history
         return Decision(state)
     if incident is None or not incident.is_open:
-        if risk.risk < rules.alarm_level:
+        if risk.risk < rules.alarm_at(risk.model_id):
             return Decision(state)
-        opened = join_risk(open_incident(risk, "predicted_fault", incident), risk, rules.clear_level)
-        return _settle(
-            state, key, "opened", opened, _wanted(opened, risk.risk, rules), now_s=now_s, rules=rules
+        opened = join_risk(
+            open_incident(risk, "predicted_fault", incident), risk, rules.clear_at(risk.model_id)
         )
-    joined = join_risk(incident, risk, rules.clear_level)
+        return settle(state, key, "opened", opened, wanted(opened, risk, rules), now_s=now_s, rules=rules)
+    joined = join_risk(incident, risk, rules.clear_at(risk.model_id))
     if _is_quiet(joined, risk.time, rules):
-        return _close({**state, key: joined}, key, "recovered", now_s, rules)
-    return _settle(state, key, None, joined, _wanted(joined, risk.risk, rules), now_s=now_s, rules=rules)
+        return end({**state, key: joined}, key, "recovered", now_s, rules)
+    return settle(state, key, None, joined, wanted(joined, risk, rules), now_s=now_s, rules=rules)
+
+
+def _on_instruction(state: State, told: Instruction, now_s: float, rules: Rules) -> Decision:
+    """A person's word on an incident that is known; a repeat changes nothing."""
+    key = next((k for k, i in state.items() if i.incident_id == told.incident_id), None)
+    if key is None or (after := obey(state[key], told)) is state[key]:
+        return Decision(state)
+    row = incident_row(CHANGES[told.verb], after, summary(after, rules.advice), now_s)
+    return Decision({**state, key: after}, (row,))
 
 
 def _on_event(
@@ -161,8 +135,8 @@ def _on_event(
     change: ChangeName | None = None if is_open else "opened"
     if is_terminal(event, rules.is_terminal):
         after, change = fail(after, event), _change(before, event, is_open)
-    wanted = {} if now_s - event.time > rules.event_max_age_s else asked
-    return _settle(state, key, change, after, wanted, now_s=now_s, rules=rules)
+    asks = {} if now_s - event.time > rules.event_max_age_s else asked
+    return settle(state, key, change, after, asks, now_s=now_s, rules=rules)
 
 
 def _on_more(
@@ -177,8 +151,8 @@ def _on_more(
     if named or not is_terminal(event, rules.is_terminal):
         return Decision({**state, key: incident})
     change: ChangeName = "joined" if incident.state == "failed" else "failed"
-    wanted = {} if now_s - event.time > rules.event_max_age_s else asked_by(event, rules.is_terminal)
-    return _settle(state, key, change, fail(incident, event), wanted, now_s=now_s, rules=rules)
+    asks = {} if now_s - event.time > rules.event_max_age_s else asked_by(event, rules.is_terminal)
+    return settle(state, key, change, fail(incident, event), asks, now_s=now_s, rules=rules)
 
 
 def _change(before: Incident, event: Event, is_open: bool) -> ChangeName | None:
@@ -196,56 +170,3 @@ def _is_application(event: Event, rules: Rules) -> bool:
 
 def _is_quiet(incident: Incident, time_s: float, rules: Rules) -> bool:
     return incident.below_since_s is not None and time_s - incident.below_since_s >= rules.clear_s
-
-
-def _wanted(incident: Incident, risk: float, rules: Rules) -> dict[ActionName, str]:
-    """What a risk of this height asks for, each with its arithmetic; nothing where it would not pay."""
-    if incident.state == "failed" or risk < rules.alarm_level:
-        return {}
-    wanted: dict[ActionName, str] = {}
-    if risk > break_even_checkpoint(rules.costs):
-        wanted["checkpoint"] = checkpoint_arithmetic(risk, rules.costs)
-    if risk > break_even_drain(rules.costs):
-        wanted["drain"] = drain_arithmetic(risk, rules.costs)
-    return wanted
-
-
-def _settle(
-    state: State,
-    key: str,
-    change: ChangeName | None,
-    incident: Incident,
-    wanted: Mapping[ActionName, str],
-    *,
-    now_s: float,
-    rules: Rules,
-) -> Decision:
-    """Ask what was not asked before, and write a row if there is anything to tell."""
-    new = {name: why for name, why in wanted.items() if name not in incident.asked}
-    if change is None:
-        overdue = incident.last_signal_s - incident.written_s > rules.rewrite_s
-        change = "asked" if new else "continues" if overdue else None
-    written_s = incident.last_signal_s if change is not None else incident.written_s
-    incident = msgspec.structs.replace(incident, asked=(*incident.asked, *new), written_s=written_s)
-    text = summary(incident, rules.advice) if change is not None else ""
-    actions = tuple(_action(incident, name, why, text, now_s=now_s, rules=rules) for name, why in new.items())
-    rows = () if change is None else (incident_row(change, incident, text, now_s),)
-    return Decision({**state, key: incident}, rows, actions)
-
-
-def _close(state: State, key: str, how: ChangeName, now_s: float, rules: Rules) -> Decision:
-    assert how in ("recovered", "lapsed")
-    incident = close(state[key], how, now_s)
-    row = incident_row(how, incident, summary(incident, rules.advice), now_s)
-    return Decision({**state, key: incident}, (row,))
-
-
-def _action(
-    incident: Incident, name: ActionName, why: str, text: str, *, now_s: float, rules: Rules
-) -> Action:
-    return Action(
-        action_id=f"{incident.incident_id}.{name}", incident_id=incident.incident_id, action=name,
-        intent=INTENTS[name], time=now_s, node=incident.node, gpu_uuid=incident.gpu_uuid,
-        gpu_index=incident.gpu_index, pci_bdf=incident.pci_bdf, risk=incident.risk, reasons=incident.reasons,
-        summary=text, detail=why, synthetic=incident.synthetic, dry_run=rules.dry_run,
-    )  # fmt: skip

@@ -16,16 +16,17 @@ from alerting.action import Action, Adapter, Outcome, outcome_row
 from alerting.command import CommandAdapter
 from alerting.kubernetes import KubernetesAdapter
 from alerting.outbox import Outbox
+from alerting.settings import rules_of
 from alerting.slurm import SlurmAdapter
 from collector.config import BridgeConfig, Config
-from collector.records import TOPIC_EVENTS, TOPIC_RISKS
+from collector.records import TOPIC_EVENTS, TOPIC_OPERATOR, TOPIC_RISKS
 from pipeline.lake import Lake
 from pipeline.stream import open_stream
 from pipeline.tables import TABLES
 
 log = logging.getLogger(__name__)
 
-TOPICS: Final = (TOPIC_EVENTS, TOPIC_RISKS)
+TOPICS: Final = (TOPIC_EVENTS, TOPIC_RISKS, TOPIC_OPERATOR)
 ADAPTERS: Final[dict[str, Callable[[BridgeConfig], Adapter]]] = {
     "slurm": SlurmAdapter,
     "kubernetes": KubernetesAdapter,
@@ -47,6 +48,7 @@ def watch(config: Config, stop: threading.Event) -> None:
             config.make_clock(),
             stop,
             incidents=lake.read("incidents").iter_rows(named=True),
+            rules=rules_of(config.watch, config.models.registry),
         )
     finally:
         stream.close()

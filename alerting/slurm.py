@@ -1,152 +1,194 @@
-"""`foreshock bridge slurm`: drain through scontrol, checkpoint by signalling a job's own processes on this node.
+"""`foreshock bridge slurm`: signals a job's training ranks on this node, drains the node, lifts its own drain.
 
-Runs on the node it acts for (`scontrol listpids` sees only local processes), whose host name is its Slurm
+Runs on the node it acts for (`scontrol listpids` sees only local processes), whose collector.node is its Slurm
 NodeName. It owns what it did: a drain that somebody else set is never touched, and ours is told by its reason.
 """
 
 from __future__ import annotations
 
-import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from alerting import slurm_node
 from alerting.action import Action, Outcome, reason_line
-from alerting.execute import execute
-from alerting.job_signal import Process, checkpoint_processes, signal_number, started_ticks
+from alerting.job_signal import Process, Skipped, checkpoint_processes, refusal, signal_number, started_ticks
+from alerting.slurm_jobs import Job, Listed, jobs_on_gpu, parse_pids, wished_signal
+from alerting.slurm_node import single_node
+from alerting.slurm_rest import SlurmRest
+from alerting.slurm_scontrol import Scontrol, scontrol
+from alerting.training_ranks import environment, is_launcher, training_ranks
 from collector.config import BridgeConfig
-from collector.errors import ForeshockError
+from collector.errors import ConfigError
 
-OUR_PREFIX: Final = "foreshock:"
-_TIMEOUT_S: Final = 10.0
-_NODE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_HINT: Final = "install slurm-client, and see that `scontrol ping` answers for this user"
+_LOOK_EVERY_S: Final = 0.1
+_FORGOTTEN: Final = "slurm_load_jobs error: Invalid job id specified"
+_NAMED: Final = 4
+"""So many of the processes that were left alone are named; the others are counted."""
 
 
-class Node(NamedTuple):
-    """A node as scontrol shows it. `flags` is its state split at +, e.g. {MIXED, DRAIN}."""
+class _Kind(NamedTuple):
+    """What is asked for: its word in a job's comment, its variable in a rank's environment, the default signal."""
 
-    flags: frozenset[str]
-    reason: str
+    word: str
+    variable: str
+    default: str
 
-    @property
-    def is_drained(self) -> bool:
-        return bool(self.flags & {"DRAIN", "DRAINED", "DRAINING"})
+
+class _Asked(NamedTuple):
+    """What came of asking one job."""
+
+    job: Job
+    sent: int
+    detail: str
 
 
 class SlurmAdapter:
     """The scheduler's side of an action."""
 
     def __init__(self, config: BridgeConfig) -> None:
-        """Raises ConfigError for a signal that cannot ask for anything."""
-        self._signal = signal_number(config.signal)
+        """Raises ConfigError for a signal that cannot ask for anything, or a slurmrestd that cannot be reached so."""
+        signal_number(config.signal)
+        signal_number(config.migrate_signal, "bridge.migrate_signal")
+        self._config = config
+        self._save = _Kind("signal", "FORESHOCK_SIGNAL", config.signal)
+        self._leave = _Kind("migrate", "FORESHOCK_MIGRATE_SIGNAL", config.migrate_signal)
+        self._controller = (
+            SlurmRest(config.slurm_rest_url, config.slurm_token_file) if config.slurm_rest_url else Scontrol()
+        )
 
     def checkpoint(self, action: Action) -> Outcome:
         """Signal the jobs on this GPU; does not wait, since Slurm has no word for "the checkpoint is on disk"."""
-        node = single_node(action.node)
-        jobs = jobs_on_gpu(_scontrol("show", "job", "--oneliner", "--details"), node, action.gpu_index)
-        if not jobs:
-            return Outcome(
-                ok=False, detail=f"no running job on {node} shows GPU {action.gpu_index}; advisory only"
-            )
-        processes = [
-            Process(pid, started_ticks(pid))
-            for job in jobs
-            for pid in pids_of(_scontrol("listpids", job, node, may_fail=True))
-        ]
-        signalled = checkpoint_processes(processes, self._signal)
-        told = f"job {', '.join(jobs)}: {len(signalled.sent)} processes on this node signalled"
-        left = "; ".join(f"pid {s.pid} {s.why}" for s in signalled.skipped)
-        return Outcome(ok=bool(signalled.sent), detail=f"{told}; {left}" if left else told)
+        begun_s = time.monotonic()
+        asked = _ask_all(single_node(action.node), action.gpu_index, self._save)
+        if not asked:
+            return Outcome(ok=False, detail=f"{_nobody(action)}; advisory only")
+        detail = "; ".join(a.detail for a in asked)
+        return Outcome(
+            ok=any(a.sent for a in asked), detail=detail, seconds=round(time.monotonic() - begun_s, 3)
+        )
 
     def drain(self, action: Action) -> Outcome:
-        """DRAIN with our reason, unless the node is drained already."""
+        """DRAIN with our reason, unless somebody else has drained the node."""
         node = single_node(action.node)
-        before = parse_node(_scontrol("show", "node", node, "--oneliner"))
-        if before.is_drained:
-            owner = "us" if before.reason.startswith(OUR_PREFIX) else "somebody else, left alone"
-            return Outcome(ok=True, detail=f"{node} is drained already, by {owner}: {before.reason}")
-        _scontrol(*drain_arguments(node, reason_line(action)))
-        return Outcome(ok=True, detail=f"{node} drained: {reason_line(action)}")
+        return slurm_node.drain(self._controller, node, action.incident_id, reason_line(action))
 
     def migrate(self, action: Action) -> Outcome:
-        """The drain alone so far."""
-        return self.drain(action)
+        """Drain first, so that nothing comes back here; then ask the ranks to leave, wait, and requeue if allowed.
+
+        `ok` when no job is left on the GPU, or each was requeued.
+        """
+        begun_s = time.monotonic()
+        steps = [self.drain(action).detail]
+        node = single_node(action.node)
+        asked = _ask_all(node, action.gpu_index, self._leave)
+        steps += [a.detail for a in asked] or [_nobody(action)]
+        waiting = [a.job for a in asked if a.sent]
+        left = self._wait(node, waiting) if waiting else {}
+        steps += [f"job {job} left the node after {s:.1f} s" for job, s in left.items()]
+        staying = [a.job for a in asked if a.job.job_id not in left]
+        gone = [self._send_away(job, node, steps) for job in staying]
+        return Outcome(ok=all(gone), detail="; ".join(steps), seconds=round(time.monotonic() - begun_s, 3))
 
     def release(self, action: Action) -> Outcome:
-        return Outcome(ok=False, detail=f"{action.node}: not lifted, only drained nodes are known so far")
+        """Lift the drain that this incident set, and only that; doing it twice is doing it once."""
+        return slurm_node.release(self._controller, single_node(action.node), action.incident_id)
 
+    def _wait(self, node: str, jobs: Sequence[Job]) -> dict[str, float]:
+        """Until the jobs have no process here any more, bounded. -> seconds by job, of those that left."""
+        begun_s = time.monotonic()
+        left: dict[str, float] = {}
+        while len(left) < len(jobs) and time.monotonic() - begun_s < self._config.acknowledge_timeout_s:
+            here = {p.job_id for p in _processes(node)}
+            left |= {
+                j.job_id: time.monotonic() - begun_s
+                for j in jobs
+                if j.job_id not in here and j.job_id not in left
+            }
+            if len(left) < len(jobs):
+                time.sleep(_LOOK_EVERY_S)
+        return left
 
-def single_node(name: str) -> str:
-    """The name if it is one node. Slurm also takes `ALL` and `n[1-500]` here, which a message must never reach."""
-    if _NODE_NAME.fullmatch(name) is None or name.upper() == "ALL":
-        raise ForeshockError(f"{name!r} is not one node", hint="collector.node must be the Slurm NodeName")
-    return name
-
-
-def drain_arguments(node: str, reason: str) -> tuple[str, ...]:
-    """Arguments of scontrol; the reason is one argument, no shell reads it."""
-    return ("update", f"NodeName={node}", "State=DRAIN", f"Reason={reason}")
-
-
-def parse_node(text: str) -> Node:
-    """`scontrol show node NAME --oneliner` -> state and reason."""
-    state = re.search(r"\bState=(\S+)", text)
-    reason = re.search(r"\bReason=(.*?) \[[^\]\s]+@[^\]]+\]", text)
-    flags = state.group(1).rstrip("*~#!%$@^-").split("+") if state else []
-    return Node(frozenset(flags), reason.group(1) if reason else "")
-
-
-def jobs_on_gpu(text: str, node: str, gpu_index: int | None) -> list[str]:
-    """`scontrol show job --oneliner --details` -> running jobs that hold the GPU on that node.
-
-    Slurm's IDX is the order of gres.conf, which is the device minor; NVML's index is the same unless an
-    administrator reordered either. A node list that is folded (`n[1-4]`) is matched by its exact members only.
-    """
-    found = []
-    for line in text.splitlines():
-        job = re.match(r"JobId=(\d+)\b", line)
-        if job is None or "JobState=RUNNING" not in line:
-            continue
-        for nodes, gres in re.findall(r"\bNodes=(\S+) CPU_IDs=\S+ Mem=\S+ GRES=(\S*)", line):
-            if node in hosts(nodes) and gpu_index is not None and gpu_index in _gpu_indices(gres):
-                found.append(job.group(1))
-                break
-    return found
-
-
-def hosts(expression: str) -> set[str]:
-    """`a[1-3,7],b` -> {a1, a2, a3, a7, b}; keeps leading zeros. One bracket a name, as scontrol prints it."""
-    names: set[str] = set()
-    for part in re.findall(r"[^,\[]+(?:\[[^\]]*\])?[^,\[]*", expression):
-        folded = re.fullmatch(r"([^\[]*)\[([^\]]*)\](.*)", part)
-        if folded is None:
-            names.add(part)
+    def _send_away(self, job: Job, node: str, steps: list[str]) -> bool:
+        """Requeue a job that is still here, if the operator allows and Slurm will take it. -> whether it was."""
+        if not self._config.requeue:
+            steps.append(f"job {job.job_id} is still here: bridge.requeue is off")
+        elif not job.requeueable:
+            steps.append(f"job {job.job_id} is still here: it is not a batch job that may be requeued")
+        elif job.job_id not in {p.job_id for p in _processes(node)}:
+            steps.append(f"job {job.job_id} left the node meanwhile")
+            return True
         else:
-            head, ranges, tail = folded.groups()
-            names |= {f"{head}{number}{tail}" for number in _numbers(ranges)}
-    return names
+            scontrol("requeue", job.job_id)
+            steps.append(f"job {job.job_id} requeued")
+            return True
+        return False
 
 
-def pids_of(text: str) -> list[int]:
-    """`scontrol listpids` -> each pid once."""
-    first = (line.split()[0] for line in text.splitlines() if line.strip())
-    return list(dict.fromkeys(int(word) for word in first if re.fullmatch(r"[0-9]+", word)))
+def _nobody(action: Action) -> str:
+    return f"no running job on {action.node} shows GPU {action.gpu_index}"
 
 
-def _gpu_indices(gres: str) -> set[int]:
-    return {int(n) for ranges in re.findall(r"gpu[^()]*\(IDX:([\d,-]+)\)", gres) for n in _numbers(ranges)}
+def _processes(node: str) -> list[Listed]:
+    """Of all jobs on this node. That there is none is an error to scontrol, but not to us."""
+    return parse_pids(scontrol("listpids", "*", node, fine="No job steps exist on this node."))
 
 
-def _numbers(ranges: str) -> list[str]:
-    numbers: list[str] = []
-    for part in ranges.split(","):
-        low, _, high = part.partition("-")
-        span = range(int(low), int(high or low) + 1)
-        numbers += [str(n).zfill(len(low)) for n in span]
-    return numbers
+def _ask_all(node: str, gpu_index: int | None, kind: _Kind) -> list[_Asked]:
+    """Ask the jobs that hold the GPU. Only jobs with a process here are looked up: a cluster may have 50,000."""
+    processes = _processes(node)
+    shown = [
+        scontrol("show", "job", job_id, "--oneliner", "--details", fine=_FORGOTTEN)
+        for job_id in dict.fromkeys(p.job_id for p in processes)
+    ]
+    return [
+        _ask(job, [p for p in processes if p.job_id == job.job_id], kind)
+        for job in jobs_on_gpu("".join(shown), node, gpu_index)
+    ]
 
 
-def _scontrol(*arguments: str, may_fail: bool = False) -> str:
-    done = execute(["scontrol", *arguments], _TIMEOUT_S, hint=_HINT)
-    if done.code != 0 and not may_fail:
-        raise ForeshockError(f"scontrol {arguments[0]}: {done.error or done.output.strip()}", hint=_HINT)
-    return done.output
+def _ask(job: Job, processes: Sequence[Listed], kind: _Kind) -> _Asked:
+    """Signal the job's ranks, each with the signal that its job or itself wishes."""
+    name = f"job {job.job_id}"
+    noted = {
+        p.pid: Process(p.pid, started_ticks(p.pid))
+        for p in processes
+        if not p.is_batch_script and not is_launcher(p.pid)
+    }
+    wished = {pid: wished_signal(job, kind.word) or _own_wish(pid, kind) for pid in noted}
+    if noted and all(wish == "none" for wish in wished.values()):
+        return _Asked(job, 0, f"{name} wishes not to be signalled; advisory only")
+    try:
+        signals = {pid: signal_number(w, f"{name}") for pid, w in wished.items() if w != "none"}
+    except ConfigError as e:
+        return _Asked(job, 0, f"{e}; advisory only")
+    ranks = training_ranks(signals)
+    sent, skipped = 0, [] if ranks else _refusals(noted, signals)
+    for pid in ranks:
+        signalled = checkpoint_processes([noted[pid]], signals[pid])
+        sent += len(signalled.sent)
+        skipped += signalled.skipped
+    return _Asked(job, sent, _told(job, sent, skipped))
+
+
+def _own_wish(pid: int, kind: _Kind) -> str:
+    """The rank's environment, which it cannot change any more while it runs; else the default."""
+    if environment(pid, "FORESHOCK_SIGNAL") == "none":
+        return "none"
+    return environment(pid, kind.variable) or kind.default
+
+
+def _refusals(noted: Mapping[int, Process], signals: Mapping[int, int]) -> list[Skipped]:
+    """Why none of them is a rank."""
+    whys = ((pid, refusal(noted[pid], n)) for pid, n in signals.items())
+    return [Skipped(pid, why) for pid, why in whys if why is not None]
+
+
+def _told(job: Job, sent: int, skipped: Iterable[Skipped]) -> str:
+    text = f"job {job.job_id}: {sent} training ranks on this node signalled"
+    if sent and job.nodes > 1:
+        text += f" (it runs on {job.nodes} nodes; ranks elsewhere are not)"
+    left = [f"pid {s.pid} {s.why}" for s in skipped]
+    if len(left) > _NAMED:
+        left = [*left[:_NAMED], f"and {len(left) - _NAMED} more"]
+    return "; ".join([text, *left] if sent else [text, *left, "advisory only"])

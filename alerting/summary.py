@@ -14,6 +14,7 @@ _DONE: dict[ActionName, str] = {
     "checkpoint": "asked the job for a checkpoint",
     "drain": "asked the scheduler for no new work on the node",
     "drain_now": "asked the scheduler to move the work away now",
+    "release": "asked the scheduler to lift our drain",
 }
 
 
@@ -26,6 +27,8 @@ def summary(incident: Incident, advice: Callable[[int], str] | None = None) -> s
         *_section("Why", [_reason(r) for r in incident.reasons[:_REASONS_SHOWN]]),
         *_section("Seen", [_sighting(s) for s in incident.sightings]),
         f"Done: {'; '.join(_DONE[a] for a in incident.asked) or 'nothing asked'}.",
+        *_section("Held back", [f"{name}: {why}" for name, why in incident.held.items()]),
+        *_section("Said", list(incident.notes)),
         f"To do: {_to_do(incident, advice)}",
         f"Incident {incident.incident_id}",
     ]
@@ -73,6 +76,8 @@ def _sighting(seen: Sighting) -> str:
 
 def _to_do(incident: Incident, advice: Callable[[int], str] | None) -> str:
     if incident.state == "recovered":
+        if "release" in incident.asked:
+            return "nothing, unless the drain is still there."
         return "nothing; lift the drain if it is still there and its reason names this incident."
     if incident.state == "open":
         return "see that the checkpoint landed; run a GPU diagnostic before the node takes new work."

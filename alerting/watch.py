@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from threading import Event as Flag
 from threading import Thread
 from typing import Final
@@ -19,15 +19,26 @@ import msgspec
 
 from alerting.action import Action, decided_row
 from alerting.cloud_event import encode_action, encode_change
-from alerting.delivery import Send, deliver
+from alerting.delivery import Sink, deliver, wake
 from alerting.incident import IncidentRow
-from alerting.outbox import Outbox, Row
+from alerting.instruction import Instruction
+from alerting.message import Row
+from alerting.notify import close_sinks, notices, open_sinks
+from alerting.outbox import Outbox
 from alerting.policy import Decision, Rules, State, decide, restore, tick
-from alerting.webhook import Sender
-from collector import xid_catalogue
+from alerting.settings import rules_of
+from collector.checkpoints import checkpoint_of
 from collector.clock import Clock
 from collector.config import WatchConfig
-from collector.records import TOPIC_ALERTS, TOPIC_DEAD_LETTERS, TOPIC_EVENTS, TOPIC_RISKS, Event, Risk
+from collector.records import (
+    TOPIC_ALERTS,
+    TOPIC_DEAD_LETTERS,
+    TOPIC_EVENTS,
+    TOPIC_OPERATOR,
+    TOPIC_RISKS,
+    Event,
+    Risk,
+)
 from pipeline.stream import Position, Record, Stream
 
 RecordRows = Callable[[str, list[dict[str, object]]], None]
@@ -40,6 +51,7 @@ _RECORD_AGAIN_S: Final = 2.0
 _LOG = logging.getLogger(__name__)
 _EVENTS: Final = msgspec.json.Decoder(Event)
 _RISKS: Final = msgspec.json.Decoder(Risk)
+_INSTRUCTIONS: Final = msgspec.json.Decoder(Instruction)
 
 
 @dataclass(slots=True)
@@ -53,7 +65,8 @@ class Watcher:
     outbox: Outbox
     clock: Clock
     deliver_for_s: float
-    wake: Flag = field(default_factory=Flag)
+    sinks: Sequence[Sink] = ()
+    """The receivers; none in dry run."""
     record_from_s: float = 0.0
     """Monotonic time before which the lake is left alone."""
     dead_letters: int = 0
@@ -74,39 +87,16 @@ def run(  # noqa: PLR0917 - what a loop needs from outside
 
     Raises ConfigError when delivery is on and the receiver or its secret is not usable.
     """
-    send = (
-        None
-        if config.dry_run
-        else Sender(config.webhook_url, config.webhook_secret_file, config.webhook_timeout_s)
-    )
+    sinks = open_sinks(config, outbox)
     unrecorded = [msgspec.structs.asdict(j.row) for j in outbox.journaled(100_000) if j.table == "incidents"]
     watcher = Watcher(
         restore([*incidents, *unrecorded]), rules or rules_of(config), stream, record, outbox, clock,
-        config.deliver_for_s,
+        config.deliver_for_s, sinks,
     )  # fmt: skip
     try:
-        _watch(watcher, send, stop)
+        _watch(watcher, stop)
     finally:
-        if send is not None:
-            send.close()
-
-
-def rules_of(config: WatchConfig) -> Rules:
-    """The policy's rules from the settings and the Xid catalogue."""
-    return Rules(
-        is_terminal=xid_catalogue.is_terminal, is_application=xid_catalogue.is_application,
-        advice=_advice,
-        alarm_level=config.alarm_level, clear_level=config.clear_level, clear_s=config.clear_s,
-        dry_run=config.dry_run,
-    )  # fmt: skip
-
-
-def _advice(code: int) -> str:
-    """What the catalogue says to do, in a sentence."""
-    known = xid_catalogue.explain(code)
-    if known is None:
-        return f"Xid {code} is not in the catalogue: see NVIDIA's Xid documentation."
-    return f"{known.meaning}; {known.nvidia}. GPU gone: {known.gpu_gone}."
+        close_sinks(sinks)
 
 
 def step(watcher: Watcher) -> int:
@@ -122,11 +112,16 @@ def step(watcher: Watcher) -> int:
     return len(records)
 
 
-def _watch(watcher: Watcher, send: Send | None, stop: Flag) -> None:
-    threads = []
-    if send is not None:
-        arguments = (watcher.outbox, send, watcher.clock, stop, watcher.wake)
-        threads = [Thread(target=deliver, args=arguments, name="deliver", daemon=True)]
+def _watch(watcher: Watcher, stop: Flag) -> None:
+    threads = [
+        Thread(
+            target=deliver,
+            args=(watcher.outbox, s, watcher.clock, stop),
+            name=f"deliver-{s.name}",
+            daemon=True,
+        )
+        for s in watcher.sinks
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -134,7 +129,7 @@ def _watch(watcher: Watcher, send: Send | None, stop: Flag) -> None:
             step(watcher)
     finally:  # a stream that fails ends the loop; the delivery must not outlive its client
         stop.set()
-        watcher.wake.set()
+        wake(watcher.sinks)
         for thread in threads:
             thread.join(timeout=10)
     watcher.record_from_s = 0.0
@@ -148,21 +143,31 @@ def _decide_all(watcher: Watcher, records: Sequence[Record]) -> Decision:
     for record in records:
         signal = _decode(watcher, record)
         if signal is not None:
+            watcher.rules = _with_checkpoint(watcher.rules, signal)
             state, rows, new = decide(state, signal, watcher.clock.time_s(), watcher.rules)
             changes += rows
             actions += new
     if not records:  # read up: silence now is silence
-        state, rows, _ = tick(state, watcher.clock.time_s(), watcher.rules)
+        state, rows, new = tick(state, watcher.clock.time_s(), watcher.rules)
         changes += rows
+        actions += new
     watcher.state = state
     return Decision(state, tuple(changes), tuple(actions))
 
 
-def _decode(watcher: Watcher, record: Record) -> Event | Risk | None:
+def _with_checkpoint(rules: Rules, signal: Event | Risk | Instruction) -> Rules:
+    """Jobs tell of their checkpoints on the stream of events."""
+    found = checkpoint_of(signal) if isinstance(signal, Event) else None
+    return rules if found is None else replace(rules, jobs=rules.jobs.seen(found))
+
+
+def _decode(watcher: Watcher, record: Record) -> Event | Risk | Instruction | None:
     """The signal in a record; None for what is not ours. What cannot be read goes to the dead letters."""
     try:
         if record.topic == TOPIC_EVENTS:
             return _EVENTS.decode(record.value)
+        if record.topic == TOPIC_OPERATOR:
+            return _INSTRUCTIONS.decode(record.value)
         return _RISKS.decode(record.value) if record.topic == TOPIC_RISKS else None
     except msgspec.DecodeError as e:
         watcher.dead_letters += 1
@@ -174,8 +179,11 @@ def _decode(watcher: Watcher, record: Record) -> Event | Risk | None:
 def _keep(watcher: Watcher, decision: Decision) -> None:
     """Durable first, then woken, then told to whoever listens on `foreshock.alerts`."""
     rows: list[Row] = [*decision.changes, *(decided_row(a) for a in decision.actions)]
-    watcher.outbox.enqueue(decision.actions, rows, now_s=time.time(), deliver_for_s=watcher.deliver_for_s)
-    watcher.wake.set()
+    watcher.outbox.enqueue(
+        decision.actions, rows, now_s=time.time(), deliver_for_s=watcher.deliver_for_s,
+        notify=notices(watcher.sinks, decision.changes),
+    )  # fmt: skip
+    wake(watcher.sinks)
     watcher.record_from_s = min(watcher.record_from_s, time.monotonic())
     for row in decision.changes:
         _LOG.warning("%s %s: %s", row.incident_id, row.change, row.summary.split("\n", 1)[0])

@@ -22,9 +22,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from alerting.action import Action
 from alerting.cloud_event import CONTENT_TYPE, encode_action
-from alerting.post import DeliveryError as DeliveryError
-from alerting.post import RefusedError as RefusedError
-from alerting.post import is_url, post
+from alerting.post import DeliveryError, is_url, post
 from collector.errors import ConfigError
 
 _LOG = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ import msgspec
 
 from collector import journal
 from collector.batch import Row, encode
+from collector.checkpoints import CheckpointWatch
 from collector.clock import Clock
 from collector.config import CollectorConfig
 from collector.events import EventDesk
@@ -66,6 +67,9 @@ class Agent:
             if config.dcgm_url
             else NvmlSource(config, clock, self._events, self._met, _remembered(spool))
         )
+        self._checkpoints = (
+            CheckpointWatch(config, clock, self._events.offer) if config.checkpoint_dir else None
+        )
 
     def _job(self, gpu_uuid: str | None) -> str | None:
         return self._source.job(gpu_uuid)
@@ -107,9 +111,11 @@ class Agent:
             self.close()
 
     def start(self, stop: threading.Event) -> None:
-        """Begin to follow the kernel log, until `stop`."""
+        """Begin to follow the kernel log and the jobs' checkpoints, until `stop`."""
         self._events.start(stop)
         self._source.start(stop)
+        if self._checkpoints is not None:
+            self._checkpoints.start(stop)
 
     def close(self) -> None:
         """Save what is in memory and end the NVML process. `stop` must be set if the agent was started."""
@@ -179,10 +185,11 @@ class Agent:
     def status(self, shipping: Shipping | None = None) -> Status:
         """What the agent knows of itself now."""
         events, (ticks, samples) = self._events, self._done
+        checkpoints = {} if self._checkpoints is None else self._checkpoints.counts()
         return Status(
             node=self._config.node, interval_s=self._config.interval_s,
             loop_age_s=time.monotonic() - self._looped_at_s, ticks=ticks, tick_s=self._tick_s,
-            samples=samples, nvml_error=self._nvml_error, source=self._source.counts(),
+            samples=samples, nvml_error=self._nvml_error, source={**self._source.counts(), **checkpoints},
             gpus=dict(self._states), events=dict(events.told), folded=events.folded,
             refused_lines=events.refused_lines, lost_lines=events.lost_lines, orphans=events.orphans,
             kernel_log_failures=events.source_failures, spool=self._spool.state(),

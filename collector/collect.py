@@ -12,7 +12,7 @@ from typing import TextIO
 
 import msgspec
 
-from collector import broker, metrics
+from collector import broker, health_check, metrics
 from collector.agent import Agent
 from collector.batch import Row
 from collector.clock import to_datetime
@@ -40,8 +40,12 @@ def to_spool(config: Config, stop: threading.Event) -> int:
         shipper.start()
     if config.collector.listen:
         metrics.serve(config.collector.listen, lambda: agent.status(shipper.state() if shipper else None))
+    asked = health_check.serve(config.collector, lambda: agent.status().gpu_problems())
     log.info("agent of %s started, pid %d", config.collector.node, os.getpid())
-    agent.run(stop)
+    try:
+        agent.run(stop)
+    finally:
+        asked.close()
     if shipper is not None:
         shipper.finish(timeout_s=5.0)
     spool.close()

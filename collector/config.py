@@ -50,6 +50,12 @@ class CollectorConfig:
     """File with the Authorization header for `dcgm_url`, e.g. `Bearer ...`."""
     job_mapping_dir: str = ""
     """dcgm-exporter's HPC job-mapping directory, where prologs write which job holds a GPU."""
+    checkpoint_dir: str = ""
+    """Where trainers write NAME.checkpoint.json when they save (docs/checkpoint.md); empty turns it off."""
+    hold_dir: str = ""
+    """One file per incident that holds this node back (`bridge.hold_dir`); told by `health_check_socket`."""
+    health_check_socket: str = ""
+    """Unix socket on which NVRx's ft_launcher asks whether to use this node; needs the extra `nvrx`."""
     kubelet_socket: str = ""
     """kubelet's pod-resources socket; needs the extra `kubernetes`."""
     listen: str = "127.0.0.1:9481"
@@ -155,16 +161,50 @@ class WatchConfig:
 
     alarm_level: float = 0.5
     """A risk from here on opens an incident and asks for a checkpoint, then a drain."""
+    own_level: bool = True
+    """Alarm at the operating point on the card of the model that spoke; `alarm_level` where it has none."""
     clear_level: float = 0.1
     """An open incident recovers when the risk stays below this for `clear_s`."""
     clear_s: float = 1800.0
     dry_run: bool = True
     """Decide and record, but send nothing. Off only by the operator."""
+    armed: tuple[str, ...] = ("checkpoint", "drain", "drain_now", "release")
+    """With `dry_run = false`: only these are sent, the others stay dry runs."""
+    migrate: bool = False
+    """A predicted fault may move a running job (save, exit, requeue) where that costs it least."""
+    release_failed: bool = False
+    """Lift our drain by itself after a real fault too, once the GPU looked healthy for `clear_s`."""
+    checkpoints_per_job_hour: int = 4
+    drained_nodes: int = 16
+    """Nodes that Foreshock holds drained at once, at most."""
+    predicted_drains: int = 4
+    """Of them those that no fault has confirmed."""
+    cool_down_s: float = 3600.0
+    """After a recovery, a mere risk on the same GPU asks for nothing for so long."""
+    maintenance: tuple[str, ...] = ()
+    """Each "NODES BEGIN END", e.g. "rack7-* 2026-11-24T22:00Z 2026-11-25T04:00Z": written down, nothing asked."""
+    job_interval_s: float = 1800.0
+    """Assumed of jobs that do not tell of their checkpoints: how often they save ..."""
+    job_checkpoint_s: float = 60.0
+    """... how long that takes ..."""
+    job_recovery_s: float = 1200.0
+    """... how long a crash costs them beside the lost work ..."""
+    job_move_s: float = 300.0
+    """... and how long a planned move."""
     outbox: Path = field(default_factory=lambda: _state_dir() / "outbox.db")
     webhook_url: str = ""
     webhook_secret_file: str = ""
-    """File with the Standard Webhooks secret (`whsec_...`)."""
+    """File with the Standard Webhooks secret (`whsec_...`), one a line: all sign, so that a key can be rotated."""
     webhook_timeout_s: float = 5.0
+    """How long any receiver may take to answer."""
+    alertmanager_url: str = ""
+    """Alertmanager that hears of every incident, e.g. `http://alertmanager:9093`; empty means none."""
+    slack_url_file: str = ""
+    """File with the URL of a Slack-compatible incoming webhook, which is a secret; empty means none."""
+    runbook_url: str = ""
+    """Where the runbooks are: `{cause}` in it is replaced, else the cause becomes the last part of the path."""
+    dashboard_url: str = ""
+    """Where people find the dashboard, for the links in notices, e.g. `https://foreshock.example.org`."""
     deliver_for_s: float = 3600.0
     """Keep trying to deliver for this long; then it is a visible dead letter."""
 
@@ -182,17 +222,45 @@ class BridgeConfig:
     """Webhooks older or newer than this are refused (replay protection)."""
     signal: str = "USR1"
     """Checkpoint signal. Sent only to a process that handles it (SigCgt)."""
+    migrate_signal: str = "TERM"
+    """`bridge slurm|command`: asks a rank to save and exit. Sent only to a process that handles it."""
+    requeue: bool = False
+    """`bridge slurm`: requeue a job that still runs `acknowledge_timeout_s` after it was asked to leave."""
+    slurm_rest_url: str = ""
+    """`bridge slurm`: slurmrestd (https://host:6820) for drains in place of scontrol. Signals stay local."""
+    slurm_token_file: str = ""
+    """File with the JWT of `slurm_rest_url`, as `scontrol token` prints it; it is read anew each time."""
     pid_dir: str = ""
     """`bridge command`: directory of NAME.pid files of the training processes."""
     acknowledge_dir: str = ""
     """`bridge command`: where a job writes NAME.checkpoint.json when its checkpoint is on disk."""
+    hold_dir: str = ""
+    """`bridge command`: a drain puts INCIDENT.hold here, and its release takes it away (`collector.hold_dir`)."""
+    flag_dir: str = ""
+    """`bridge command`: a job that takes no signal keeps NAME.checkpoint-request here; we touch it to ask."""
     acknowledge_timeout_s: float = 60.0
     drain_command: tuple[str, ...] = ()
     """`bridge command`: argv run to drain a node; gets FORESHOCK_* in its environment."""
+    release_command: tuple[str, ...] = ()
+    """`bridge command`: argv run to lift it; FORESHOCK_INCIDENT says whose drain, and it must lift no other."""
     kubernetes_url: str = ""
     """`bridge kubernetes`: API server; empty means the in-cluster service account."""
     kubernetes_token_file: str = ""
     kubernetes_ca_file: str = ""
+    kubernetes_cordon: bool = False
+    """Cordon beside the taint. Lifted only where it is ours."""
+    kubernetes_evict: bool = False
+    """`drain_now` evicts the pods that are known to hold the GPU: SIGTERM, then the grace period."""
+    kubernetes_evict_all: bool = False
+    """With it: all GPU pods of the node where the API server does not say which one holds the GPU."""
+    kubernetes_evict_grace_s: float = 0.0
+    """Seconds from SIGTERM to SIGKILL; 0 means each pod's own terminationGracePeriodSeconds."""
+    kubernetes_evict_for_s: float = 120.0
+    """Ask again for this long where a PodDisruptionBudget says no."""
+    kubernetes_device_taint: bool = False
+    """GPUs are given out by DRA: `drain` taints the one device (DeviceTaintRule), not the node."""
+    kubernetes_nvsentinel: bool = False
+    """`drain_now` creates NVSentinel's MaintenanceRequest, which cordons and drains, instead of our taint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,23 @@ WATCH: Final = """Turn risks and terminal Xids into one incident per GPU and one
 
 Starts in dry run (watch.dry_run = true): decisions are recorded and nothing is sent until you arm it."""
 
+INCIDENTS: Final = """List what is open, show one as the on-call engineer reads it, acknowledge, silence, write a note.
+
+While an incident is silenced it asks for nothing new; what it asked before stands. Words go through the stream
+(topic foreshock.operator) to the watcher and into the log: who may write to that topic may speak.
+
+  foreshock incidents
+  foreshock incidents show inc-20260101T000000-1234abcd
+  foreshock incidents ack 1234abcd --text "on it"
+  foreshock incidents silence 1234abcd --for 2"""
+
+DEAD_LETTERS: Final = """List the messages that were given up: refused for good, or not taken in watch.deliver_for_s.
+
+A retried message starts anew; the watcher that runs, or runs next, takes it up.
+
+  foreshock dead-letters --json
+  foreshock dead-letters --retry inc-20260101T000000-1234abcd.drain"""
+
 BRIDGE: Final = """Receive signed webhooks and act: checkpoint the job, drain the node.
 
   slurm       scontrol; drains carry our own reason, and nobody else's drain is ever touched

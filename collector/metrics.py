@@ -31,6 +31,8 @@ _SOURCE_HELP: Final = {
     "dcgm_scrape_failures": "Scrapes that gave no usable answer",
     "dcgm_values_nulled": "Values that were blank or impossible, and became null",
     "dcgm_problems": "Lines or series that could not be understood",
+    "checkpoint_files_refused": "Acknowledgements of checkpoints that were not believed",
+    "checkpoint_look_failures": "Looks at checkpoint_dir that ended in an error",
 }
 
 

@@ -20,6 +20,7 @@ TOPIC_EVENTS: Final = "foreshock.events"
 TOPIC_INVENTORY: Final = "foreshock.inventory"
 TOPIC_RISKS: Final = "foreshock.risks"
 TOPIC_ALERTS: Final = "foreshock.alerts"
+TOPIC_OPERATOR: Final = "foreshock.operator"
 TOPIC_DEAD_LETTERS: Final = "foreshock.dead-letters"
 
 # Kafka headers. `stream` names one spool (one agent installation), `seq` its record number: together they
@@ -40,7 +41,8 @@ STATES: Final = tuple(f.name for f in FIELDS if f.role == "state")
 
 GpuState = Literal["ok", "lost", "hung", "missing", "error", "unread"]
 EventSource = Literal["kmsg", "nvml", "dcgm", "agent", "sim"]
-EventKind = Literal["xid", "sxid", "gpu_lost", "nvml_hang", "nvml_recovered", "gpu_missing"]
+EventKind = Literal["xid", "sxid", "gpu_lost", "nvml_hang", "nvml_recovered", "gpu_missing", "checkpoint"]
+"""`checkpoint` is never a fault: a job has saved its state (collector/checkpoints.py). It names a job and no GPU."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -160,3 +162,5 @@ class Risk(msgspec.Struct, frozen=True, kw_only=True):
     feature_set: str
     reasons: tuple[Reason, ...] = ()
     synthetic: bool = False
+    job: str | None = None
+    """What ran on the GPU in that minute, where the agent knows."""

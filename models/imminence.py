@@ -164,7 +164,7 @@ class ImminenceScorer:
 
     feature_set = FEATURE_SET
 
-    def __init__(self, model: Model, model_id: str, horizon_s: int) -> None:
+    def __init__(self, model: Model, model_id: str, horizon_s: int, threshold: float | None = None) -> None:
         if model.feature_set != FEATURE_SET or model.names != NAMES:
             raise ForeshockError(
                 f"model {model_id} was made for the features {model.feature_set}, this build has {FEATURE_SET}",
@@ -175,7 +175,7 @@ class ImminenceScorer:
                 f"model {model_id} has no head for {horizon_s} s",
                 hint=f"choose one of {', '.join(map(str, sorted(model.heads)))}",
             )
-        self.model_id, self.horizon_s = model_id, horizon_s
+        self.model_id, self.horizon_s, self.threshold = model_id, horizon_s, threshold
         self._head, self._usual = model.heads[horizon_s], model.usual
         self._explainer = Explainer(self._head.estimator, model.usual.median)
         self._floor = min(REASONS_OVER_BASE * self._head.base_rate, REASONS_FLOOR)

@@ -72,6 +72,7 @@ class RuleScorer:
     """The rules behind the interface that trained models use (pipeline.scoring.Scorer)."""
 
     horizon_s = HORIZON_S
+    threshold: float | None = None
     feature_set = FEATURE_SET
     model_id = "rules-" + hashlib.blake2b(repr(RULES).encode(), digest_size=4).hexdigest()
 

@@ -38,7 +38,7 @@ def load(root: Path, model_id: str) -> ImminenceScorer:
             f"{model_id} does not hold what a model of {HEAD} holds: {type(e).__name__}: {e}",
             hint="train again: foreshock train",
         ) from e
-    return ImminenceScorer(model, model_id, card.horizon_s)
+    return ImminenceScorer(model, model_id, card.horizon_s, card.point.threshold)
 
 
 class Serving:
@@ -72,6 +72,10 @@ class Serving:
     @property
     def horizon_s(self) -> int:
         return self._scorer.horizon_s
+
+    @property
+    def threshold(self) -> float | None:
+        return self._scorer.threshold
 
     def score(self, matrix: pl.DataFrame) -> pl.DataFrame:
         """As the active model has it."""

@@ -53,6 +53,7 @@ class Predictor:
         self._events = events.select(EVENT_COLUMNS)
         self._history = EventHistory(self._events)
         self._watched: set[str] = set()
+        self._jobs = pl.DataFrame(schema={"gpu_uuid": pl.String(), "job": pl.String()})
         self._store = store or (lambda rows: lake.append("predictions", rows))
         self._missing = self._found.clear()
         self._untold: list[pl.DataFrame] = []
@@ -63,7 +64,7 @@ class Predictor:
         A node's predictions are written in the order of its minutes: all that is past its last one is missing. They
         are predicted when the node is `met`: only then it is known to be ours, and not another worker's who lives.
         """
-        last = last_predictions(self._lake, since, self._config.watch_level)
+        last = last_predictions(self._lake, since, self._watch_level())
         newest = pl.col("minute") == pl.col("minute").max().over("gpu_uuid")
         self._watched = set(last.filter(newest, pl.col("over") == pl.col("minute"))["gpu_uuid"])
         predicted = last.group_by("node").agg(pl.col("minute").max().alias("_predicted"))
@@ -96,6 +97,8 @@ class Predictor:
 
     def minute_done(self, rolled: pl.DataFrame) -> None:
         """New rollups, each node's in order and all GPUs of a node's minute together: predict them, for `tell`."""
+        newest = rolled.sort("minute", maintain_order=True).select("gpu_uuid", "job")
+        self._jobs = pl.concat([self._jobs, newest]).unique("gpu_uuid", keep="last")
         self._predict(rolled)
 
     def _predict(self, minutes: pl.DataFrame) -> None:
@@ -115,12 +118,18 @@ class Predictor:
             self._store(fresh)
             del self._untold[0]
 
+    def _watch_level(self) -> float:
+        """Below half of what the model itself calls an alarm, so that the watcher hears of it in time."""
+        own = self._scorer.threshold
+        return self._config.watch_level if own is None else min(self._config.watch_level, own / 2.0)
+
     def _worth_telling(self, predictions: pl.DataFrame) -> Iterator[Risk]:
         """Risks over the watch level, and the first one below it: an incident recovers by being told."""
-        level = self._config.watch_level
+        level = self._watch_level()
         over = predictions.filter(pl.col("risk") >= level)["gpu_uuid"]
         candidates = predictions.filter(pl.col("gpu_uuid").is_in({*over, *self._watched}))
-        for row in candidates.drop("minute").sort("time").iter_rows(named=True):
+        told = candidates.drop("minute").join(self._jobs, on="gpu_uuid", how="left", maintain_order="left")
+        for row in told.sort("time").iter_rows(named=True):
             reasons = tuple(Reason(**r) for r in row.pop("reasons"))
             risk = Risk(**row | {"time": row["time"].timestamp(), "reasons": reasons})
             if risk.risk >= level:

@@ -22,5 +22,9 @@ class Scorer(Protocol):
     def horizon_s(self) -> int:
         """The risk is the probability of a fault within this time."""
 
+    @property
+    def threshold(self) -> float | None:
+        """The risk from which on its card raises alarms; None where nobody has measured one."""
+
     def score(self, matrix: pl.DataFrame) -> pl.DataFrame:
         """`matrix` (pipeline.features) -> columns risk (Float64, 0..1) and reasons (List(REASON)), row by row."""

@@ -18,7 +18,8 @@ from alerting.action import Action, Outcome
 from alerting.bridge import MAX_BODY_BYTES, act, serve
 from alerting.cloud_event import encode_action
 from alerting.inbox import Inbox
-from alerting.webhook import DeliveryError, RefusedError, Sender, new_secret, sign
+from alerting.post import DeliveryError, RefusedError
+from alerting.webhook import Sender, new_secret, sign
 from collector.config import BridgeConfig
 from collector.errors import ConfigError, ForeshockError
 from tests.alerting.receiver import Notes, running

@@ -7,8 +7,6 @@ from alerting.economics import (
     JobCosts,
     break_even_checkpoint,
     break_even_drain,
-    checkpoint_arithmetic,
-    drain_arithmetic,
     expected_loss_s,
     gpu_hours,
     provenance,
@@ -47,24 +45,10 @@ def test_a_fresh_checkpoint_leaves_only_the_recovery_to_lose():
     assert expected_loss_s(0.5, COSTS, since_checkpoint_s=0.0) == 600.0
 
 
-def test_the_sentence_shows_its_numbers_and_its_assumptions():
-    text = checkpoint_arithmetic(0.9, COSTS)
-    assert "pays: p 0.90 > C_p/(T/2) = 0.067" in text
-    assert "save 810 s of the job for 60 s (assumed: T 1800 s" in text
-    assert "does not pay" in drain_arithmetic(0.1, COSTS)
-
-
 def test_work_that_is_known_takes_the_place_of_half_an_interval():
     assert break_even_checkpoint(COSTS, since_checkpoint_s=600) == pytest.approx(60 / 600)
     assert break_even_drain(COSTS, since_checkpoint_s=600) == pytest.approx(360 / 1800)
     assert break_even_checkpoint(COSTS, since_checkpoint_s=0.0) == math.inf  # nothing to save: never
-
-
-def test_the_sentence_tells_measured_from_assumed():
-    text = drain_arithmetic(0.9, JobCosts.measured(checkpoint_s=45, recovery_s=0))
-    assert text.endswith("(assumed: T 1800 s, P 300 s; measured: C_p 45 s, U 0 s)")
-    all_seen = JobCosts.measured(interval_s=1, checkpoint_s=1, recovery_s=1, move_s=1)
-    assert "assumed" not in drain_arithmetic(0.9, all_seen)
 
 
 def test_a_cost_that_nobody_measured_is_assumed():

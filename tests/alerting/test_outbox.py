@@ -1,27 +1,31 @@
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from alerting.action import Action, decided_row, delivered_row
-from alerting.delivery import deliver_due
-from alerting.outbox import LONGEST_DELAY_S, Outbox
-from alerting.webhook import DeliveryError, RefusedError
+from alerting.delivery import Send, Sink, deliver_due
+from alerting.message import Message
+from alerting.outbox import LONGEST_DELAY_S, WEBHOOK, Outbox
+from alerting.post import DeliveryError, RefusedError
 from collector.clock import SystemClock
 from collector.errors import ForeshockError
+from tests.alerting.change_rows import action
 
 
-def action(name: str = "i1.drain", *, dry_run: bool = False) -> Action:
-    return Action(
-        action_id=name, incident_id="i1", action="drain", intent="no_new_work", time=1.0, node="n1",
-        gpu_uuid="GPU-a", gpu_index=0, pci_bdf=None, risk=0.9, reasons=(), summary="s", detail="d",
-        synthetic=True, dry_run=dry_run,
-    )  # fmt: skip
+def ids(outbox: Outbox, now_s: float) -> list[str]:
+    return [p.id for p in outbox.pending(now_s)]
+
+
+def round_(outbox: Outbox, send: Send) -> int:
+    return deliver_due(outbox, Sink(WEBHOOK, send), SystemClock(), threading.Event())
 
 
 @pytest.fixture
@@ -78,10 +82,12 @@ def test_rows_for_the_lake_wait_until_they_are_forgotten(outbox):
 def test_a_refusal_is_a_dead_letter_at_once_and_a_failure_is_not(outbox):
     outbox.enqueue([action("i1.a"), action("i1.b")], now_s=time.time(), deliver_for_s=60)
 
-    def send(a: Action) -> None:
-        raise RefusedError("HTTP 400") if a.action_id == "i1.a" else DeliveryError("HTTP 503")
+    def send(m: Message) -> None:
+        assert isinstance(m, Action)
+        raise RefusedError("HTTP 400") if m.action_id == "i1.a" else DeliveryError("HTTP 503")
 
-    assert deliver_due(outbox, send, SystemClock(), threading.Event()) == 0
+    assert round_(outbox, send) == 0
+    assert round_(outbox, send) == 0
     [letter] = outbox.dead_letters()
     assert (letter.action.action_id, letter.error) == ("i1.a", "HTTP 400")
     assert outbox.counts() == {"dead": 1, "waiting": 1}
@@ -91,10 +97,10 @@ def test_a_refusal_is_a_dead_letter_at_once_and_a_failure_is_not(outbox):
 def test_an_action_past_its_deadline_is_a_dead_letter(outbox):
     outbox.enqueue([action()], now_s=time.time() - 10, deliver_for_s=5)
 
-    def send(_: Action) -> None:
+    def send(_: Message) -> None:
         raise DeliveryError("connection refused")
 
-    deliver_due(outbox, send, SystemClock(), threading.Event())
+    round_(outbox, send)
     assert [d.error for d in outbox.dead_letters()] == ["connection refused"]
 
 
@@ -103,7 +109,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from alerting.outbox import Outbox
-from test_outbox import action
+from tests.alerting.change_rows import action
 outbox = Outbox(Path(sys.argv[1]))
 for n in range(1000):
     outbox.enqueue([action(f"i1.{n}")], now_s=0, deliver_for_s=1e12)
@@ -128,12 +134,84 @@ def test_what_was_enqueued_before_kill_9_is_there_after_it(tmp_path):
     outbox = Outbox(path)
     kept = {p.action.action_id for p in outbox.pending(1.0, limit=2000)}
     delivered = list[str]()
-    while deliver_due(outbox, lambda a: delivered.append(a.action_id), SystemClock(), threading.Event()):
+
+    def send(m: Message) -> None:
+        assert isinstance(m, Action)
+        delivered.append(m.action_id)
+
+    while round_(outbox, send):
         pass
     outbox.close()
     assert len(said) >= 20
     assert {f"i1.{n}" for n in said} <= kept
     assert sorted(delivered) == sorted(kept)
+
+
+_VERSION_1 = """
+CREATE TABLE actions(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, action_id TEXT NOT NULL UNIQUE, action BLOB NOT NULL,
+    state TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, next_s REAL NOT NULL, deadline_s REAL NOT NULL,
+    error TEXT NOT NULL DEFAULT '');
+CREATE INDEX waiting ON actions(next_s) WHERE state = 'waiting';
+CREATE TABLE IF NOT EXISTS journal(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, lake_table TEXT NOT NULL, row BLOB NOT NULL);
+"""
+
+
+def version_1(path: Path, *rows: tuple[Action, str, int, float, float, str]) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(_VERSION_1)
+    connection.executemany(
+        "INSERT INTO actions(action_id, action, state, attempts, next_s, deadline_s, error)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(a.action_id, msgspec.json.encode(a), *more) for a, *more in rows],
+    )
+    connection.execute(
+        "INSERT INTO journal(lake_table, row) VALUES ('actions', ?)",
+        (msgspec.json.encode(decided_row(action())),),
+    )
+    connection.commit()
+    connection.close()
+
+
+def test_a_file_of_the_first_version_is_carried_over_whole(tmp_path):
+    path = tmp_path / "outbox.db"
+    version_1(
+        path,
+        (action("i1.a"), "delivered", 0, 1.0, 60.0, ""),
+        (action("i1.b"), "waiting", 2, 5.0, 60.0, "away"),
+        (action("i1.c", does="drain_now"), "waiting", 0, 1.0, 60.0, ""),
+        (action("i2.d", incident="i2"), "dead", 7, 1.0, 60.0, "HTTP 400"),
+        (action("i2.e", dry_run=True), "dry_run", 0, 1.0, 60.0, ""),
+    )
+    outbox = Outbox(path)
+    assert outbox.counts() == {"delivered": 1, "waiting": 2, "dead": 1, "dry_run": 1}
+    assert ids(outbox, 1) == ["i1.c"]
+    assert [(p.action.action_id, p.attempts, p.thread) for p in outbox.pending(5)] == [
+        ("i1.b", 2, "i1"), ("i1.c", 0, "i1"),
+    ]  # fmt: skip
+    assert [(d.action.action_id, d.attempts, d.error) for d in outbox.dead_letters()] == [
+        ("i2.d", 7, "HTTP 400")
+    ]
+    assert outbox.enqueue([action("i1.a")], now_s=0, deliver_for_s=1) == 0
+    assert [j.row for j in outbox.journaled()] == [decided_row(action())]
+    outbox.close()
+
+
+def test_a_file_that_the_first_version_opened_once_more_is_carried_over_again(tmp_path):
+    path = tmp_path / "outbox.db"
+    first = Outbox(path)
+    first.enqueue([action("i1.a")], now_s=0, deliver_for_s=60)
+    first.close()
+    version_1(
+        path, (action("i1.a"), "delivered", 0, 1.0, 60.0, ""), (action("i1.b"), "waiting", 0, 1.0, 60.0, "")
+    )
+    outbox = Outbox(path)
+    assert ids(outbox, 1) == ["i1.a", "i1.b"]
+    outbox.close()
+    again = Outbox(path)
+    assert ids(again, 1) == ["i1.a", "i1.b"]
+    again.close()
 
 
 def test_a_path_that_cannot_be_written_is_a_clear_error(tmp_path):

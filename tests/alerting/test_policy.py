@@ -61,7 +61,8 @@ def test_a_risk_over_the_alarm_level_opens_one_incident_and_asks_to_checkpoint_t
     [row] = decision.changes
     assert (row.state, row.severity, row.cause) == ("open", "warning", "predicted_fault")
     assert all(a.action_id == f"{row.incident_id}.{a.action}" for a in decision.actions)
-    assert "pays: p 0.93 > C_p/(T/2) = 0.067" in decision.actions[0].detail
+    assert "observe = p 0.93 x (T/2 900 + U 1200) = 1953 s" in decision.actions[0].detail
+    assert "beats observing from p: checkpoint 0.0667" in decision.actions[0].detail
     assert decision.actions[0].reasons == (
         Reason(feature="nvlink_crc", value=812.0, healthy="0", share=0.6, text="CRC ramps"),
     )
@@ -167,9 +168,10 @@ def test_a_risk_from_before_the_fault_does_not_count_as_recovery():
 
 
 def test_after_recovery_a_new_risk_is_a_new_incident_with_new_actions():
-    decision = feed(risk(0, 0.9), risk(60, 0.05), risk(1860, 0.05), risk(1920, 0.9))
+    decision = feed(risk(0, 0.9), risk(60, 0.05), risk(1860, 0.05), risk(1860 + 3601, 0.9))
     assert changes(decision) == ["opened", "recovered", "opened"]
-    assert len({a.action_id for a in decision.actions}) == 4
+    assert names(decision) == ["checkpoint", "drain", "release", "checkpoint", "drain"]
+    assert len({a.action_id for a in decision.actions}) == 5
 
 
 def test_a_fault_a_day_later_is_not_swallowed_by_a_forgotten_incident():
@@ -346,7 +348,7 @@ def test_every_action_carries_its_reason_and_is_in_the_log(drawn):
     decision = _run(_signals(drawn))
     last: dict[str, IncidentRow] = {row.incident_id: row for row in decision.changes}
     for action in decision.actions:
-        assert "pays" in action.detail or "terminal" in action.detail
+        assert any(word in action.detail for word in ("saves", "terminal", "stayed below"))
         assert action.action in from_evidence(last[action.incident_id].evidence).asked
 
 

@@ -1,6 +1,6 @@
-"""Arguments and parsing only. The texts are what Slurm 22.05.8 printed, with GRES from its documentation.
+"""Arguments and parsing only; the texts are what Slurm 22.05.8 printed. The adapter on a real one: tests/real/slurm.
 
-A real Slurm is not used here: a test must not drain whatever cluster `scontrol` on this machine points to.
+Nothing here starts scontrol: a test must not drain whatever cluster this machine's points to.
 """
 
 import pytest
@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.action import Action, reason_line
-from alerting.slurm import SlurmAdapter, drain_arguments, hosts, jobs_on_gpu, parse_node, pids_of, single_node
+from alerting.slurm import SlurmAdapter
+from alerting.slurm_jobs import Job, hosts, jobs_on_gpu, parse_pids, wished_signal
+from alerting.slurm_node import Node, parse_node, single_node
+from alerting.slurm_scontrol import drain_arguments
 from collector.config import BridgeConfig
 from collector.errors import ConfigError, ForeshockError
 
@@ -19,7 +22,8 @@ NODE = (
 )
 JOB = (
     "JobId={job} JobName=wrap UserId=root(0) JobState={state} Reason=None NodeList={nodes} NumNodes=1 "
-    "JOB_GRES=gpu:h100:2 Nodes={nodes} CPU_IDs=0 Mem=0 GRES=gpu:h100:2(IDX:{idx}) MinCPUsNode=1\n"
+    "Requeue=1 BatchFlag=1 JOB_GRES=gpu:h100:2   Nodes={nodes} CPU_IDs=0 Mem=0 GRES=gpu:h100:2(IDX:{idx}) "
+    "MinCPUsNode=1 WorkDir=/work Comment={comment}  StdErr=/job.out TresPerNode=gres:gpu:h100:2 \n"
 )
 PIDS = """PID      JOBID    STEPID   LOCALID GLOBALID
 12612    1        0        0       0
@@ -58,18 +62,66 @@ def test_a_message_can_never_reach_more_than_one_node(name):
         SlurmAdapter(BridgeConfig()).drain(action(name))
 
 
+def job_text(job: int, state: str, nodes: str, idx: str, comment: str = "(null)") -> str:
+    return JOB.format(job=job, state=state, nodes=nodes, idx=idx, comment=comment)
+
+
 def test_only_running_jobs_that_hold_the_gpu_are_found():
     text = (
-        JOB.format(job=1, state="RUNNING", nodes="n[01-04,7]", idx="0-3,6")
-        + JOB.format(job=2, state="RUNNING", nodes="n02", idx="4-5")
-        + JOB.format(job=3, state="PENDING", nodes="n02", idx="3")
+        job_text(1, "RUNNING", "n[01-04,7]", "0-3,6")
+        + job_text(2, "RUNNING", "n02", "4-5")
+        + job_text(3, "PENDING", "n02", "3")
     )
-    assert jobs_on_gpu(text, "n02", 3) == ["1"]
-    assert jobs_on_gpu(text, "n02", 5) == ["2"]
-    assert jobs_on_gpu(text, "n02", 7) == []
-    assert jobs_on_gpu(text, "n2", 3) == []
-    assert jobs_on_gpu(text, "n02", None) == []
+
+    def found(node: str, gpu_index: int | None) -> list[str]:
+        return [job.job_id for job in jobs_on_gpu(text, node, gpu_index)]
+
+    assert found("n02", 3) == ["1"]
+    assert found("n02", 5) == ["2"]
+    assert found("n02", 7) == []
+    assert found("n2", 3) == []
+    assert found("n02", None) == []
     assert jobs_on_gpu("No jobs in the system\n", "n02", 3) == []
+
+
+@pytest.mark.parametrize(
+    ("comment", "signal", "migrate"),
+    [
+        ("(null)", None, None),
+        ("foreshock:signal=USR2", "USR2", None),
+        ("ablation 7 foreshock:signal=USR2 foreshock:migrate=TERM", "USR2", "TERM"),
+        ("foreshock:none", "none", "none"),
+        ("foreshock:nonesuch notforeshock:none", None, None),
+    ],
+)
+def test_a_jobs_comment_says_what_it_wants(comment: str, signal: str | None, migrate: str | None):
+    (job,) = jobs_on_gpu(job_text(1, "RUNNING", "n1", "0", comment), "n1", 0)
+    assert job.requeueable
+    assert (wished_signal(job, "signal"), wished_signal(job, "migrate")) == (signal, migrate)
+
+
+def test_the_administrators_comment_comes_first():
+    job = Job("1", nodes=1, requeueable=True, wishes=("foreshock:signal=TERM", "foreshock:none"))
+    assert wished_signal(job, "signal") == "TERM"
+    assert wished_signal(job, "migrate") == "none"
+
+
+@pytest.mark.parametrize(
+    ("reason", "incidents"),
+    [
+        ("foreshock:inc-1 GPU 3 GPU-abc risk=0.93", ("inc-1",)),
+        ("foreshock:inc-1 GPU", ("inc-1",)),
+        ("foreshock:inc-1 GPU 0000:ab:00.0", ("inc-1",)),
+        ("foreshock:inc-1 GPU 3 GPU-a; foreshock:inc-2 GPU 4 GPU-b", ("inc-1", "inc-2")),
+        ("foreshock:inc-1 GPU 3 GPU-a, RMA opened", ()),
+        ("foreshock:inc-1 GPU 3 GPU-a; bad fan", ()),
+        ("bad fan; foreshock:inc-1 GPU 3 GPU-a", ()),
+        ("foreshock:", ()),
+        ("", ()),
+    ],
+)
+def test_a_reason_is_ours_only_as_a_whole(reason: str, incidents: tuple[str, ...]):
+    assert Node(frozenset({"DRAIN"}), reason).incidents == incidents
 
 
 def test_folded_host_lists():
@@ -78,15 +130,17 @@ def test_folded_host_lists():
     }  # fmt: skip
 
 
-def test_pids_come_once():
-    assert pids_of(PIDS) == [12612, 12596]
-    assert pids_of("") == []
+def test_processes_come_once_and_the_batch_script_is_told_apart():
+    listed = parse_pids(PIDS)
+    assert [(p.pid, p.job_id, p.is_batch_script) for p in listed] == [(12612, "1", False), (12596, "1", True)]
+    assert parse_pids("") == []
 
 
 @given(st.text(max_size=300))
 def test_no_output_makes_the_readers_fall_over(text):
-    parse_node(text)
-    pids_of(text)
+    Node(parse_node(text).flags, text).incidents  # noqa: B018 - that it answers at all
+    parse_pids(text)
+    jobs_on_gpu(f"JobId=1 JobState=RUNNING {text}", "n1", 0)
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
@@ -111,5 +165,7 @@ def test_without_scontrol_the_error_says_what_to_install(monkeypatch, tmp_path):
 
 
 def test_a_signal_nobody_can_handle_is_found_at_the_start():
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"bridge\.signal: 'KILL'"):
         SlurmAdapter(BridgeConfig(signal="KILL"))
+    with pytest.raises(ConfigError, match=r"bridge\.migrate_signal: 'STOP'"):
+        SlurmAdapter(BridgeConfig(migrate_signal="STOP"))

@@ -14,7 +14,8 @@ import pytest
 from alerting.command import CommandAdapter
 from alerting.outbox import Outbox
 from alerting.policy import Rules
-from alerting.watch import Watcher, rules_of, run, step
+from alerting.settings import rules_of
+from alerting.watch import Watcher, run, step
 from alerting.webhook import new_secret
 from collector.clock import SystemClock
 from collector.config import BridgeConfig, WatchConfig

@@ -27,7 +27,7 @@ ACTION = Action(
     node="n1", gpu_uuid="GPU-a", gpu_index=0, pci_bdf="0000:3b:00", risk=0.0, summary="naïve text", detail="pays",
     reasons=(Reason(feature="f", value=0.0, healthy="0", share=1.0),), synthetic=True, dry_run=False,
 )  # fmt: skip
-OLD, NEW = new_secret(), new_secret()
+OLD, NEW, THIRD = new_secret(), new_secret(), new_secret()
 BODY = encode_action(ACTION)
 
 
@@ -64,12 +64,41 @@ def test_no_bytes_make_the_decoder_fall_over(body):
         decode_action(body)
 
 
-def test_the_first_secret_signs_and_any_verifies():
+def test_every_secret_signs_and_any_verifies():
     headers = sign([NEW, OLD], "i1", BODY)
-    assert verify([OLD, NEW], headers, BODY, 300) == "i1"
-    assert verify([NEW], {k.upper(): v for k, v in headers.items()}, BODY, 300) == "i1"
+    assert len(headers["webhook-signature"].split(" ")) == 2
+    for known in ([OLD], [NEW], [OLD, NEW], [THIRD, OLD]):
+        assert verify(known, {k.upper(): v for k, v in headers.items()}, BODY, 300) == "i1"
     with pytest.raises(SignatureError):
-        verify([OLD], headers, BODY, 300)
+        verify([THIRD], headers, BODY, 300)
+
+
+@pytest.mark.parametrize("first", ["sender", "receiver"])
+def test_a_key_can_be_rotated_from_either_end_without_a_refused_message(first):
+    """Add the new line at one end, then at the other; take the old one out in either order."""
+    secrets = {"sender": [OLD], "receiver": [OLD]}
+    second = "receiver" if first == "sender" else "sender"
+    steps = [(first, [OLD, NEW]), (second, [NEW, OLD]), (first, [NEW]), (second, [NEW])]
+    for end, held in steps:
+        secrets[end] = held
+        assert verify(secrets["receiver"], sign(secrets["sender"], "i1", BODY), BODY, 300) == "i1"
+    with pytest.raises(SignatureError):
+        verify(secrets["receiver"], sign([OLD], "i1", BODY), BODY, 300)
+
+
+def test_a_signature_of_a_later_kind_beside_ours_is_no_reason_to_refuse():
+    headers = sign([NEW], "i1", BODY)
+    headers["webhook-signature"] = f"v1a,AAAA {headers['webhook-signature']}"
+    assert verify([NEW], headers, BODY, 300) == "i1"
+
+
+def test_a_signature_holds_for_its_own_message_and_moment_only():
+    """What a thief can take from one message does not open another: id and timestamp are signed."""
+    taken = sign([NEW], "i1", BODY, datetime.now(tz=UTC) - timedelta(seconds=200))
+    fresh = sign([NEW], "i2", BODY)
+    for name in ("webhook-id", "webhook-timestamp"):
+        with pytest.raises(SignatureError):
+            verify([NEW], {**taken, name: fresh[name]}, BODY, 300)
 
 
 @pytest.mark.parametrize("age_s", [301, -301, 86_400])

@@ -16,6 +16,8 @@ COMMANDS = [
     "ingest",
     "watch",
     "bridge",
+    "dead-letters",
+    "incidents",
     "demo",
     "sql",
     "dashboard",

@@ -43,6 +43,7 @@ class Planted:
 
     feature_set = FEATURE_SET
     horizon_s = int(TERMS.horizon_s)
+    threshold: float | None = None
 
     def __init__(self, model_id: str, faults: pl.DataFrame | None = None, share_known: float = 1.0) -> None:
         self.model_id, self._faults = model_id, faults

@@ -81,6 +81,7 @@ class Recorder:
     """A scorer that remembers every matrix it was asked about."""
 
     model_id, feature_set, horizon_s = "recorder", FEATURE_SET, 3600
+    threshold: float | None = None
 
     def __init__(self) -> None:
         self.seen: list[pl.DataFrame] = []
