@@ -97,8 +97,9 @@ class Predictor:
 
     def minute_done(self, rolled: pl.DataFrame) -> None:
         """New rollups, each node's in order and all GPUs of a node's minute together: predict them, for `tell`."""
-        newest = rolled.sort("minute", maintain_order=True).select("gpu_uuid", "job")
-        self._jobs = pl.concat([self._jobs, newest]).unique("gpu_uuid", keep="last")
+        if "job" in rolled.columns:
+            newest = rolled.sort("minute", maintain_order=True).select("gpu_uuid", "job")
+            self._jobs = pl.concat([self._jobs, newest]).unique("gpu_uuid", keep="last")
         self._predict(rolled)
 
     def _predict(self, minutes: pl.DataFrame) -> None:

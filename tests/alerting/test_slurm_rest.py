@@ -39,7 +39,7 @@ class Stub(ThreadingHTTPServer):
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if path == "/openapi/v3":
-            return 200, {"paths": {p: dict.fromkeys(methods, {}) for p, methods in PATHS.items()}}
+            return 200, {"paths": {path: {m: {} for m in methods} for path, methods in PATHS.items()}}
         if path != NODE:
             return 200, failed("Failure to query node nix")
         if method == "POST":
@@ -131,7 +131,10 @@ def test_an_error_under_http_200_is_an_error(rest: SlurmRest):
 
 
 def test_the_newest_version_that_both_know_and_that_can_drain_is_taken():
-    both = {"/slurm/v0.0.39/node/{node_name}": {"get": {}}, "/slurm/v0.0.43/node/{node_name}/": {"post": {}}}
+    both: dict[str, Any] = {
+        "/slurm/v0.0.39/node/{node_name}": {"get": {}},
+        "/slurm/v0.0.43/node/{node_name}/": {"post": {}},
+    }
     assert newest_version({"paths": both}) == "v0.0.43"
     with pytest.raises(ForeshockError, match=r"no way to drain a node"):
         newest_version({"paths": {"/slurm/v0.0.38/node/{node_name}": {"get": {}}}})
