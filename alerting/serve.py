@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 import msgspec
@@ -16,17 +18,19 @@ from alerting.action import Action, Adapter, Outcome, outcome_row
 from alerting.command import CommandAdapter
 from alerting.kubernetes import KubernetesAdapter
 from alerting.outbox import Outbox
+from alerting.rules import Rules
 from alerting.settings import rules_of
 from alerting.slurm import SlurmAdapter
+from collector.checkpoints import KIND, checkpoint_of
+from collector.clock import to_datetime
 from collector.config import BridgeConfig, Config
-from collector.records import TOPIC_EVENTS, TOPIC_OPERATOR, TOPIC_RISKS
+from collector.records import Event
 from pipeline.lake import Lake
 from pipeline.stream import open_stream
 from pipeline.tables import TABLES
 
 log = logging.getLogger(__name__)
 
-TOPICS: Final = (TOPIC_EVENTS, TOPIC_RISKS, TOPIC_OPERATOR)
 ADAPTERS: Final[dict[str, Callable[[BridgeConfig], Adapter]]] = {
     "slurm": SlurmAdapter,
     "kubernetes": KubernetesAdapter,
@@ -37,7 +41,7 @@ ADAPTERS: Final[dict[str, Callable[[BridgeConfig], Adapter]]] = {
 def watch(config: Config, stop: threading.Event) -> None:
     """Risks and events to incidents and webhooks, until `stop`. Raises ConfigError for an unusable receiver."""
     lake = Lake(config.lake.path)
-    stream = open_stream(config, config.kafka.watch_group, TOPICS)
+    stream = open_stream(config, config.kafka.watch_group, watcher.TOPICS)
     outbox = Outbox(config.watch.outbox)
     try:
         watcher.run(
@@ -48,11 +52,26 @@ def watch(config: Config, stop: threading.Event) -> None:
             config.make_clock(),
             stop,
             incidents=lake.read("incidents").iter_rows(named=True),
-            rules=rules_of(config.watch, config.models.registry),
+            inventory=lake.read("inventory").iter_rows(named=True),
+            rules=_rules(config, lake),
         )
     finally:
         stream.close()
         outbox.close()
+
+
+def _rules(config: Config, lake: Lake) -> Rules:
+    """With what jobs told of their checkpoints in the last two days."""
+    rules = rules_of(config.watch, config.models.registry)
+    since = to_datetime(config.make_clock().time_s()) - timedelta(days=2)
+    told = lake.scan("events", since=since).filter(pl.col("kind") == KIND).sort("time").collect()
+    jobs = rules.jobs
+    for row in told.iter_rows(named=True):
+        saved = checkpoint_of(
+            msgspec.convert({**row, "time": row["time"].timestamp(), "last_time": None}, Event)
+        )
+        jobs = jobs if saved is None else jobs.seen(saved)
+    return replace(rules, jobs=jobs)
 
 
 def bridge(config: Config, adapter: str, stop: threading.Event) -> None:

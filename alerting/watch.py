@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event as Flag
 from threading import Thread
 from typing import Final
@@ -27,6 +27,7 @@ from alerting.notify import close_sinks, notices, open_sinks
 from alerting.outbox import Outbox
 from alerting.policy import Decision, Rules, State, decide, restore, tick
 from alerting.settings import rules_of
+from alerting.slots import Slots, from_rows
 from collector.checkpoints import checkpoint_of
 from collector.clock import Clock
 from collector.config import WatchConfig
@@ -34,9 +35,11 @@ from collector.records import (
     TOPIC_ALERTS,
     TOPIC_DEAD_LETTERS,
     TOPIC_EVENTS,
+    TOPIC_INVENTORY,
     TOPIC_OPERATOR,
     TOPIC_RISKS,
     Event,
+    Inventory,
     Risk,
 )
 from pipeline.stream import Position, Record, Stream
@@ -49,9 +52,14 @@ _RECORD_EVERY_S: Final = 0.2
 _RECORD_AGAIN_S: Final = 2.0
 
 _LOG = logging.getLogger(__name__)
-_EVENTS: Final = msgspec.json.Decoder(Event)
-_RISKS: Final = msgspec.json.Decoder(Risk)
-_INSTRUCTIONS: Final = msgspec.json.Decoder(Instruction)
+Signal = Event | Risk | Instruction | Inventory
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Signal]]] = {
+    TOPIC_EVENTS: msgspec.json.Decoder(Event),
+    TOPIC_RISKS: msgspec.json.Decoder(Risk),
+    TOPIC_OPERATOR: msgspec.json.Decoder(Instruction),
+    TOPIC_INVENTORY: msgspec.json.Decoder(Inventory),
+}
+TOPICS: Final = tuple(_DECODERS)
 
 
 @dataclass(slots=True)
@@ -67,6 +75,7 @@ class Watcher:
     deliver_for_s: float
     sinks: Sequence[Sink] = ()
     """The receivers; none in dry run."""
+    slots: Slots = field(default_factory=Slots)
     record_from_s: float = 0.0
     """Monotonic time before which the lake is left alone."""
     dead_letters: int = 0
@@ -81,9 +90,10 @@ def run(  # noqa: PLR0917 - what a loop needs from outside
     stop: Flag,
     *,
     incidents: Iterable[Mapping[str, object]] = (),
+    inventory: Iterable[Mapping[str, object]] = (),
     rules: Rules | None = None,
 ) -> None:
-    """Watch until `stop`. `incidents` are the rows of that lake table, read at the start.
+    """Watch until `stop`. `incidents` and `inventory` are the rows of those lake tables, read at the start.
 
     Raises ConfigError when delivery is on and the receiver or its secret is not usable.
     """
@@ -91,7 +101,7 @@ def run(  # noqa: PLR0917 - what a loop needs from outside
     unrecorded = [msgspec.structs.asdict(j.row) for j in outbox.journaled(100_000) if j.table == "incidents"]
     watcher = Watcher(
         restore([*incidents, *unrecorded]), rules or rules_of(config), stream, record, outbox, clock,
-        config.deliver_for_s, sinks,
+        config.deliver_for_s, sinks, from_rows(inventory),
     )  # fmt: skip
     try:
         _watch(watcher, stop)
@@ -140,10 +150,10 @@ def _decide_all(watcher: Watcher, records: Sequence[Record]) -> Decision:
     changes: list[IncidentRow] = []
     actions: list[Action] = []
     state = watcher.state
-    for record in records:
-        signal = _decode(watcher, record)
-        if signal is not None:
-            watcher.rules = _with_checkpoint(watcher.rules, signal)
+    # a card is known before the lines that came from its slot in the same batch
+    for record in sorted(records, key=lambda r: r.topic != TOPIC_INVENTORY):
+        read = _decode(watcher, record)
+        if read is not None and (signal := _learn(watcher, read)) is not None:
             state, rows, new = decide(state, signal, watcher.clock.time_s(), watcher.rules)
             changes += rows
             actions += new
@@ -155,20 +165,23 @@ def _decide_all(watcher: Watcher, records: Sequence[Record]) -> Decision:
     return Decision(state, tuple(changes), tuple(actions))
 
 
-def _with_checkpoint(rules: Rules, signal: Event | Risk | Instruction) -> Rules:
-    """Jobs tell of their checkpoints on the stream of events."""
-    found = checkpoint_of(signal) if isinstance(signal, Event) else None
-    return rules if found is None else replace(rules, jobs=rules.jobs.seen(found))
+def _learn(watcher: Watcher, signal: Signal) -> Event | Risk | Instruction | None:
+    """What there is to know beside incidents: cards by slot, checkpoints by job. -> what is left to decide on."""
+    if isinstance(signal, Inventory):
+        watcher.slots.see(signal)
+        return None
+    if not isinstance(signal, Event):
+        return signal
+    if (saved := checkpoint_of(signal)) is not None:
+        watcher.rules = replace(watcher.rules, jobs=watcher.rules.jobs.seen(saved))
+    return watcher.slots.named(signal)
 
 
-def _decode(watcher: Watcher, record: Record) -> Event | Risk | Instruction | None:
+def _decode(watcher: Watcher, record: Record) -> Signal | None:
     """The signal in a record; None for what is not ours. What cannot be read goes to the dead letters."""
+    decoder = _DECODERS.get(record.topic)
     try:
-        if record.topic == TOPIC_EVENTS:
-            return _EVENTS.decode(record.value)
-        if record.topic == TOPIC_OPERATOR:
-            return _INSTRUCTIONS.decode(record.value)
-        return _RISKS.decode(record.value) if record.topic == TOPIC_RISKS else None
+        return None if decoder is None else decoder.decode(record.value)
     except msgspec.DecodeError as e:
         watcher.dead_letters += 1
         _LOG.error("%s[%d] offset %d: %s: dead letter", record.topic, record.partition, record.offset, e)

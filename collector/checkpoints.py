@@ -26,6 +26,7 @@ from collector.records import Event
 
 log = logging.getLogger(__name__)
 
+KIND: Final = "checkpoint"
 EVERY_S: Final = 1.0
 """Real seconds between two looks at the directory."""
 MAX_BYTES: Final = 4096
@@ -71,7 +72,7 @@ class _RefusedError(Exception):
 
 def checkpoint_of(event: Event) -> Checkpoint | None:
     """The checkpoint that an event tells of; None for every other event, and for words that we did not write."""
-    found = _TEXT.fullmatch(event.text) if event.kind == "checkpoint" else None
+    found = _TEXT.fullmatch(event.text) if event.kind == KIND else None
     if found is None or event.job is None:
         return None
     step, seconds = int(found[1]), found[2]
@@ -102,7 +103,7 @@ def event_of(content: bytes, name: str, node: str, now_s: float, *, synthetic: b
     size = "" if told.bytes is None else f" bytes={told.bytes}"
     return Event(
         fingerprint=hashlib.blake2b(repr((job, told.started)).encode(), digest_size=12).hexdigest(),
-        time=told.started if finished is None else finished, node=node, kind="checkpoint", source="agent",
+        time=told.started if finished is None else finished, node=node, kind=KIND, source="agent",
         job=job, text=f"checkpoint step={told.step} {how}{size}", count=1 if finished is None else 2,
         synthetic=synthetic,
     )  # fmt: skip

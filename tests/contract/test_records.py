@@ -31,7 +31,7 @@ EVENT = (
 RISK = (
     b'{"time":60.0,"node":"n","gpu_uuid":"G","gpu_index":0,"pci_bdf":null,"risk":0.5,"horizon_s":3600,'
     b'"model_id":"m","feature_set":"f","reasons":[{"feature":"x","value":null,"healthy":"0","share":1.0,'
-    b'"text":""}],"synthetic":true}'
+    b'"text":""}],"synthetic":true,"job":null}'
 )
 
 
@@ -51,6 +51,12 @@ def test_an_event_of_an_older_writer_is_still_read():
     older = EVENT.replace(b',"root_fingerprint":null,"last_time":null', b"")
     assert older != EVENT
     assert msgspec.json.decode(older, type=Event) == msgspec.json.decode(EVENT, type=Event)
+
+
+def test_a_risk_of_an_older_writer_is_still_read():
+    older = RISK.replace(b',"job":null', b"")
+    assert older != RISK
+    assert msgspec.json.decode(older, type=Risk) == msgspec.json.decode(RISK, type=Risk)
 
 
 def test_a_reason_without_a_value_says_null():
