@@ -20,7 +20,7 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -94,7 +94,10 @@ def make_app(config: BridgeConfig, inbox: Inbox, wake: Flag) -> Starlette:
     """The HTTP side alone: checks and keeps, acts on nothing."""
 
     async def actions(request: Request) -> Response:
-        body = await request.body()
+        try:
+            body = await request.body()
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is left to read it
         return await run_in_threadpool(_receive, config, inbox, wake, dict(request.headers), body)
 
     async def healthz(_request: Request) -> Response:

@@ -41,7 +41,7 @@ A retried message starts anew; the watcher that runs, or runs next, takes it up.
 BRIDGE: Final = """Receive signed webhooks and act: checkpoint the job, drain the node.
 
   slurm       scontrol; drains carry our own reason, and nobody else's drain is ever touched
-  kubernetes  a taint of our own on the node
+  kubernetes  a taint and a condition of our own, pods told or evicted (with your leave)
   command     signal the processes of a pid directory, run a command of yours to drain
 
 Starts in dry run (bridge.dry_run = true). A process that does not handle the signal never gets it."""
