@@ -144,7 +144,7 @@ def _lake_config(directory: Path) -> Path:
 
 def test_every_command_of_the_readme_exists():
     shown = re.findall(
-        r"^(?:\.venv/bin/)?foreshock (?:--config \S+ )?(\w+)", (ROOT / "README.md").read_text(), re.M
+        r"^(?:\.venv/bin/)?foreshock (?:--config \S+ )?([\w-]+)", (ROOT / "README.md").read_text(), re.M
     )
     assert len(shown) >= 5
     assert set(shown) <= {c.split()[0] for c in COMMANDS}
