@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alerting.instruction import Instruction, Verb
+from collector.broker import ensure_topics
 from collector.config import Config
 from collector.errors import ForeshockError
 from collector.records import TOPIC_OPERATOR
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace, config: Config, out: TextIO) -> int:
     if args.what == "show":
         print(found["summary"], file=out)
         return 0
-    _tell(_instruction(args, str(found["incident_id"])), config)
+    tell(_instruction(args, str(found["incident_id"])), config)
     print(f"{found['incident_id']}: told the watcher; it is in the incident's story within seconds", file=out)
     return 0
 
@@ -83,7 +84,10 @@ def _instruction(args: argparse.Namespace, incident_id: str) -> Instruction:
     )
 
 
-def _tell(told: Instruction, config: Config) -> None:
+def tell(told: Instruction, config: Config) -> None:
+    """Send it to the watcher. Raises ForeshockError where the stream cannot be written."""
+    if config.kafka.bootstrap_servers:
+        ensure_topics(config.kafka, [config.kafka.topic_prefix + TOPIC_OPERATOR])
     stream = open_stream(config, _GROUP, ())
     try:
         stream.publish(TOPIC_OPERATOR, told.incident_id, msgspec.json.encode(told))

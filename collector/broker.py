@@ -113,7 +113,8 @@ def consumer(
         made.partitions_for_topic(
             topic
         )  # asked for now: a leader that does not know them yet deals out nothing
-    made.subscribe(topics, listener=Listener())
+    if topics:  # who only publishes is no member of the group
+        made.subscribe(topics, listener=Listener())
     return made
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import foreshock
+from alerting.incidents_cli import tell
+from alerting.instruction import Instruction
 from alerting.serve import watch
-from collector.config import Config, LakeConfig, SpoolConfig, WatchConfig
-from collector.records import TOPIC_RISKS, Risk
+from collector.config import Config, KafkaConfig, LakeConfig, SpoolConfig, WatchConfig
+from collector.records import TOPIC_OPERATOR, TOPIC_RISKS, Risk
 from pipeline.lake import Lake
 from pipeline.stream import open_stream
+from tests.streams import on_topics
 
 
 @pytest.fixture
@@ -84,3 +89,12 @@ def test_an_unknown_incident_is_an_error_with_a_hint(
 ):
     assert foreshock.main(["--config", str(site[1]), "incidents", "ack", "nothing"]) == 1
     assert "no such incident" in capsys.readouterr().err
+
+
+def test_a_word_crosses_a_real_broker(site: tuple[Config, Path], kafka_servers: str):
+    config, _ = site
+    told = Instruction(time=time.time(), incident_id="inc-1", verb="note", by="ann", text="fan")
+    kafka = KafkaConfig(bootstrap_servers=kafka_servers, topic_prefix=f"t{uuid.uuid4().hex[:6]}.")
+    tell(told, replace(config, kafka=kafka))
+    [record] = on_topics(kafka, (TOPIC_OPERATOR,))
+    assert msgspec.json.decode(record.value, type=Instruction) == told
