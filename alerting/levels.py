@@ -6,6 +6,7 @@ import logging
 from functools import lru_cache
 from pathlib import Path
 
+from collector.config import Config
 from collector.errors import ForeshockError
 from models.registry import Registry
 
@@ -15,6 +16,13 @@ log = logging.getLogger(__name__)
 def level_of(root: Path, model_id: str) -> float | None:
     """The threshold on the card of `model_id` in the registry at `root`; None where it has none, as the rules."""
     return _known(root, model_id)
+
+
+def alarm_level(config: Config) -> float:
+    """The risk from which on this site raises alarms now: of its active model, else of the settings."""
+    active = Registry(config.models.registry).active()
+    own = None if active is None or not config.watch.own_level else level_of(config.models.registry, active)
+    return config.watch.alarm_level if own is None else own
 
 
 @lru_cache(maxsize=64)

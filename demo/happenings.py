@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from alerting.levels import alarm_level
 from collector.clock import to_datetime
 from collector.config import Config
 from demo.scenario import NvmlEvent, Ramp, Scenario, nvlink_then_off_the_bus
@@ -105,7 +106,7 @@ class Chronicle:
             self.happenings.append(happening)
 
     def _tell_risks(self) -> None:
-        for level, weight in ((self.config.ingest.watch_level, 1), (self.config.watch.alarm_level, 2)):
+        for level, weight in ((self.config.ingest.watch_level, 1), (alarm_level(self.config), 2)):
             above = self.risks.filter(pl.col("risk") >= level)
             if not above.is_empty():
                 first = above.row(0, named=True)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from alerting.levels import alarm_level
 from collector.clock import hms
 from demo.happenings import Chronicle
 from demo.training import resume_differs_by
@@ -63,7 +64,7 @@ def tell(chronicle: Chronicle, stage: Stage, *, recorded: str | None) -> Story:
     """Work the story out of the chronicle, and prove the checkpoint by resuming from it."""
     config = chronicle.config
     risk_rose_s = _first_above(chronicle.risks, config.ingest.watch_level)
-    alarm_s = _first_above(chronicle.risks, config.watch.alarm_level)
+    alarm_s = _first_above(chronicle.risks, alarm_level(config))
     saved = chronicle.checkpoint
     died_s = chronicle.xid_79_s
     began_s = msgspec.json.decode((stage.job / "started.json").read_bytes())["time"]

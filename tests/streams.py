@@ -9,7 +9,7 @@ from pipeline.stream import Record, Stream, open_stream
 from tests.double import eventually
 
 
-def take(stream: Stream, count: int, timeout_s: float = 30.0) -> list[Record]:
+def take(stream: Stream, count: int, timeout_s: float = 120.0) -> list[Record]:
     """At least `count` records; fails when they do not come in time."""
     taken: list[Record] = []
 

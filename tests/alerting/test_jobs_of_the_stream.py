@@ -46,6 +46,7 @@ def actions_after(
     config: Config, wanted: int, *records: tuple[str, Event | Risk | Inventory]
 ) -> pl.DataFrame:
     """Rows of `actions` once there are `wanted`, with a watcher that runs meanwhile."""
+    tell(config)  # so that the spool is there: two who make it at once may find it locked
     stop = threading.Event()
     watcher = threading.Thread(target=watch, args=(config, stop), daemon=True)
     watcher.start()
