@@ -109,12 +109,13 @@ def consumer(
             client_id="foreshock",
         ),
     )
-    for topic in topics:
-        made.partitions_for_topic(
-            topic
-        )  # asked for now: a leader that does not know them yet deals out nothing
     if topics:  # who only publishes is no member of the group
+        # Before the topics are asked for: else the first assignment is made of what is not known yet, the member joins
+        # again at once, and kafka-python's second SyncGroup was seen to hang.
         made.subscribe(topics, listener=Listener())
+    for topic in topics:
+        # asked for now: a leader that does not know them yet deals out nothing
+        made.partitions_for_topic(topic)
     return made
 
 
