@@ -42,6 +42,22 @@ _DROP_AT_ONCE = 64
 """Dropping a few more than needed keeps a full spool from paying for a delete on every append."""
 
 
+_WAL_WAIT_S = 30.0
+
+
+def _to_wal(db: sqlite3.Connection) -> None:
+    """Write-ahead log on. SQLite does not wait here for another process that makes the same new file, so we do."""
+    until_s = time.monotonic() + _WAL_WAIT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(0.02)
+
+
 class SpoolRecord(NamedTuple):
     """One spooled record. `seq` never repeats within `Spool.stream`."""
 
@@ -74,7 +90,7 @@ class Spool:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            _to_wal(self._db)
             # A node that loses a GPU often loses its power or its kernel next: every commit reaches the disk.
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute("PRAGMA cache_size=-256")  # KiB: records are written once and read once

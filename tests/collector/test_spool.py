@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,7 @@ def test_the_stream_name_and_the_numbers_survive_a_restart(tmp_path: Path):
 
 _WRITER = """
 import sys
+import threading
 from pathlib import Path
 from collector.spool import Spool
 spool = Spool(Path(sys.argv[1]), 100)
@@ -129,3 +132,11 @@ def test_a_large_value_takes_less_room_and_comes_back_whole(tmp_path: Path):
     spool.append(TOPIC_TELEMETRY, "n1", value)
     assert spool.state().bytes < len(value) / 10
     assert spool.read([TOPIC_TELEMETRY], 0, 1)[0].value == value
+
+
+def test_a_spool_that_another_process_is_making_is_waited_for(tmp_path: Path):
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.3, other.commit).start()
+    Spool(tmp_path / "s.db", 10).close()
+    other.close()
