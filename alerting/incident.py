@@ -17,12 +17,14 @@ from alerting.action import ActionName
 from collector.clock import to_datetime
 from collector.records import Event, Reason, Risk
 
-IncidentState = Literal["open", "failed", "recovered", "lapsed"]
-"""open: predicted; failed: the fault is there; recovered: quiet for long; lapsed: unheard for too long."""
+IncidentState = Literal["open", "failed", "recovered", "lapsed", "replaced"]
+"""open: predicted; failed: the fault is there; recovered: quiet for long; lapsed: unheard for too long;
+replaced: another card sits in the slot."""
+Ending = Literal["recovered", "lapsed", "replaced"]
 Severity = Literal["warning", "critical"]
 ChangeName = Literal[
-    "opened", "asked", "held", "failed", "joined", "continues", "recovered", "lapsed", "acknowledged", "silenced",
-    "noted",
+    "opened", "asked", "held", "failed", "joined", "continues", "recovered", "lapsed", "replaced", "acknowledged",
+    "silenced", "noted",
 ]  # fmt: skip
 
 _SIGHTINGS_KEPT: Final = 8
@@ -171,7 +173,7 @@ def fail(incident: Incident, event: Event) -> Incident:
     return msgspec.structs.replace(incident, state="failed", severity="critical", code=code)
 
 
-def close(incident: Incident, state: Literal["recovered", "lapsed"], time_s: float) -> Incident:
+def close(incident: Incident, state: Ending, time_s: float) -> Incident:
     """Over; nothing joins it any more."""
     return msgspec.structs.replace(incident, state=state, closed_s=time_s)
 

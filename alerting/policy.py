@@ -29,13 +29,17 @@ from alerting.incident import (
 from alerting.instruction import CHANGES, Instruction, obey
 from alerting.rules import Decision, Rules, State
 from alerting.summary import summary
-from collector.records import Event, Risk
+from collector.records import Event, Inventory, Risk
 
 __all__ = ["Decision", "Rules", "State", "decide", "restore", "tick"]
 
 
-def decide(state: State, signal: Event | Risk | Instruction, now_s: float, rules: Rules) -> Decision:
+def decide(
+    state: State, signal: Event | Risk | Instruction | Inventory, now_s: float, rules: Rules
+) -> Decision:
     """Take one signal. `now_s` is the watcher's clock, used for staleness and for the rows' time."""
+    if isinstance(signal, Inventory):
+        return _on_card(state, signal, now_s, rules)
     if isinstance(signal, Instruction):
         return _on_instruction(state, signal, now_s, rules)
     found = _find(state, signal)
@@ -118,6 +122,18 @@ def _on_instruction(state: State, told: Instruction, now_s: float, rules: Rules)
         return Decision(state)
     row = incident_row(CHANGES[told.verb], after, summary(after, rules.advice), now_s)
     return Decision({**state, key: after}, (row,))
+
+
+def _on_card(state: State, card: Inventory, now_s: float, rules: Rules) -> Decision:
+    """A new card in the slot ends what the old one left open: nobody will ever hear of that one there again."""
+    slot = f"{card.node}/{card.pci_bdf}"
+    total = Decision(state)
+    for key, old in state.items():
+        same = old.gpu_uuid in (None, card.gpu_uuid)
+        if old.is_open and slot_key(old) == slot and not same and card.time > old.last_signal_s:
+            after = end(total.state, key, "replaced", now_s, rules)
+            total = Decision(after.state, total.changes + after.changes, total.actions + after.actions)
+    return total
 
 
 def _on_event(

@@ -20,7 +20,7 @@ from collector.errors import ConfigError
 from collector.records import Reason
 
 NAME: Final = "slack"
-_TOLD: Final = frozenset({"opened", "failed", "recovered", "lapsed"})
+_TOLD: Final = frozenset({"opened", "failed", "recovered", "lapsed", "replaced"})
 _HEADER_CHARACTERS: Final = 150  # Slack's limits
 _SECTION_CHARACTERS: Final = 3000
 _REASONS_SHOWN: Final = 5

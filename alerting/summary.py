@@ -47,6 +47,8 @@ def _what(incident: Incident) -> str:
         return "GPU FAILED" if incident.code is None else f"GPU FAILED, Xid {incident.code}"
     if incident.state == "recovered":
         return "GPU recovered"
+    if incident.state == "replaced":
+        return "GPU replaced"
     return "GPU fault predicted" if incident.state == "open" else "Nothing heard for long, closed unconfirmed"
 
 
@@ -74,6 +76,12 @@ def _sighting(seen: Sighting) -> str:
     return f"{hms(seen.time)} {name} {seen.text}".rstrip()
 
 
+_ENDED = {
+    "lapsed": "see whether the node still reports at all.",
+    "replaced": "nothing here; the card that was taken out still has its fault: see to its return.",
+}
+
+
 def _to_do(incident: Incident, advice: Callable[[int], str] | None) -> str:
     if incident.state == "recovered":
         if "release" in incident.asked:
@@ -81,8 +89,8 @@ def _to_do(incident: Incident, advice: Callable[[int], str] | None) -> str:
         return "nothing; lift the drain if it is still there and its reason names this incident."
     if incident.state == "open":
         return "see that the checkpoint landed; run a GPU diagnostic before the node takes new work."
-    if incident.state == "lapsed":
-        return "see whether the node still reports at all."
+    if incident.state in _ENDED:
+        return _ENDED[incident.state]
     if incident.code is None or advice is None:
         return "the job on this GPU is lost or stuck: restart it elsewhere from its last checkpoint."
     return advice(incident.code)

@@ -153,8 +153,8 @@ def _decide_all(watcher: Watcher, records: Sequence[Record]) -> Decision:
     # a card is known before the lines that came from its slot in the same batch
     for record in sorted(records, key=lambda r: r.topic != TOPIC_INVENTORY):
         read = _decode(watcher, record)
-        if read is not None and (signal := _learn(watcher, read)) is not None:
-            state, rows, new = decide(state, signal, watcher.clock.time_s(), watcher.rules)
+        if read is not None:
+            state, rows, new = decide(state, _learn(watcher, read), watcher.clock.time_s(), watcher.rules)
             changes += rows
             actions += new
     if not records:  # read up: silence now is silence
@@ -165,11 +165,10 @@ def _decide_all(watcher: Watcher, records: Sequence[Record]) -> Decision:
     return Decision(state, tuple(changes), tuple(actions))
 
 
-def _learn(watcher: Watcher, signal: Signal) -> Event | Risk | Instruction | None:
+def _learn(watcher: Watcher, signal: Signal) -> Signal:
     """What there is to know beside incidents: cards by slot, checkpoints by job. -> what is left to decide on."""
     if isinstance(signal, Inventory):
         watcher.slots.see(signal)
-        return None
     if not isinstance(signal, Event):
         return signal
     if (saved := checkpoint_of(signal)) is not None:

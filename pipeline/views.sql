@@ -200,7 +200,7 @@ SELECT *, state IN ('open', 'failed') AS is_open
 FROM incidents
 -- rows of one moment: the later state counts
 QUALIFY row_number() OVER (
-    PARTITION BY incident_id ORDER BY time DESC, list_position(['open', 'failed', 'recovered', 'lapsed'], state) DESC
+    PARTITION BY incident_id ORDER BY time DESC, list_position(['open', 'failed', 'recovered', 'lapsed', 'replaced'], state) DESC
 ) = 1;
 COMMENT ON VIEW incidents_now IS 'each incident as it stands: the last row of its log';
 

@@ -1,5 +1,7 @@
 """The policy is pure, so these tests give it signals and read what it decided. The Xid predicates are ours."""
 
+import dataclasses
+
 import msgspec
 import polars as pl
 import pytest
@@ -7,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.incident import IncidentRow, from_evidence
+from alerting.limits import Limits
 from alerting.policy import Decision, Rules, State, decide, restore, tick
-from collector.records import Event, Reason, Risk
+from collector.records import Event, Inventory, Reason, Risk
 from pipeline.tables import INCIDENTS
 
 T0 = 1_800_000_000.0
@@ -36,7 +39,11 @@ def event(at: float, code: int | None, gpu: str | None = "GPU-a", kind: str = "x
     return msgspec.convert({**fields, **more}, Event)
 
 
-def feed(*signals: Event | Risk, state: State | None = None, rules: Rules = RULES) -> Decision:
+def card(at: float, gpu: str, bdf: str = "0000:3b:00") -> Inventory:
+    return Inventory(time=T0 + at, node="n1", gpu_uuid=gpu, gpu_index=3, pci_bdf=bdf)
+
+
+def feed(*signals: Event | Risk | Inventory, state: State | None = None, rules: Rules = RULES) -> Decision:
     """Each signal as it comes, a second late; all changes and actions together."""
     total = Decision({} if state is None else state)
     for signal in signals:
@@ -174,6 +181,32 @@ def test_after_recovery_a_new_risk_is_a_new_incident_with_new_actions():
     assert len({a.action_id for a in decision.actions}) == 5
 
 
+def test_a_new_card_in_the_slot_ends_the_incident_of_the_old_one_and_lifts_a_drain_on_a_mere_risk():
+    decision = feed(risk(0, 0.93), card(600, "GPU-b"))
+    assert (changes(decision), names(decision)) == (
+        ["opened", "replaced"],
+        ["checkpoint", "drain", "release"],
+    )
+    assert not decision.state["GPU-a"].is_open
+    failed = feed(event(0, 79), card(600, "GPU-b"))
+    assert (changes(failed), names(failed)) == (["opened", "replaced"], ["checkpoint", "drain_now"])
+    assert (
+        names(feed(event(0, 79), card(600, "GPU-b"), rules=rules_with(release_failed=True)))[-1] == "release"
+    )
+
+
+@pytest.mark.parametrize("other", [card(600, "GPU-a"), card(-600, "GPU-b"), card(600, "GPU-b", "0000:9b:00")])
+def test_the_same_card_an_older_one_and_another_slots_card_end_nothing(other):
+    assert changes(feed(event(0, 79), other)) == ["opened"]
+
+
+def test_replaced_cards_make_room_for_the_next_drain():
+    rules = rules_with(limits=Limits(drained_nodes=1))
+    other = event(900, 79, "GPU-z", node="n2")
+    assert names(feed(event(0, 79), other, rules=rules)).count("drain_now") == 1
+    assert names(feed(event(0, 79), card(600, "GPU-b"), other, rules=rules)).count("drain_now") == 2
+
+
 def test_a_fault_a_day_later_is_not_swallowed_by_a_forgotten_incident():
     decision = feed(event(0, 79), event(90_000, 79))
     assert changes(decision) == ["opened", "lapsed", "opened"]
@@ -198,8 +231,8 @@ def test_an_action_that_does_not_pay_is_not_asked():
     assert changes(later) == ["asked"]
 
 
-def rules_with(**more: float) -> Rules:
-    return Rules(is_terminal=RULES.is_terminal, is_application=RULES.is_application, **more)  # type: ignore[arg-type]
+def rules_with(**more: object) -> Rules:
+    return dataclasses.replace(RULES, **more)  # type: ignore[arg-type]
 
 
 def test_a_long_incident_leaves_a_row_an_hour_for_a_restart_to_find():
