@@ -39,13 +39,13 @@ class Job:
     _phases: list[_Phase] = field(default_factory=list)
 
     @property
-    def is_up(self) -> bool:
-        """It works or saves: a fault now would lose something."""
-        return not self._phases or self._phases[0].saves
-
-    @property
     def unsaved_s(self) -> float:
         return min(self._cycle_s, self.interval_s - self.checkpoint_s)
+
+    @property
+    def saving_s(self) -> float:
+        """Until what it saves now is on disk."""
+        return sum(p.left_s for p in self._phases if p.saves)
 
     def advance(self, to_s: float) -> None:
         """Let time pass, to `to_s`."""

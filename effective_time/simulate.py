@@ -24,10 +24,11 @@ from effective_time.policy_in_loop import PolicyInLoop, node_number
 RISK_EVERY_S: Final = 60.0
 """A live model speaks every minute."""
 LOW_RISK: Final = 0.0
-_Kind = Literal["mended", "fault", "alarm", "risk", "risk ends", "quiet"]
+_Kind = Literal["mended", "fault", "alarm", "risk", "risk ends", "quiet", "leaves"]
 _ORDER: Final[dict[_Kind, int]] = {
-    "mended": 0, "fault": 1, "alarm": 2, "risk": 3, "risk ends": 4, "quiet": 5,
+    "mended": 0, "leaves": 1, "fault": 2, "alarm": 3, "risk": 4, "risk ends": 5, "quiet": 6,
 }  # fmt: skip
+"""Of one moment: whoever left in time has left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ class _Simulation:
         until_s = self._faults.until_s
         handlers = {
             "mended": self._mended, "fault": self._fault, "alarm": self._risk, "risk": self._risk,
-            "risk ends": self._risk_ends, "quiet": self._quiet,
+            "risk ends": self._risk_ends, "quiet": self._quiet, "leaves": self._leaves,
         }  # fmt: skip
         while self._queue and self._queue[0].time_s < until_s:
             now = heapq.heappop(self._queue)
@@ -145,7 +146,7 @@ class _Simulation:
         self._mending.discard(now.node)
         self._back(now.node)
         if self._policy is not None:
-            self._obey(self._policy.mended(now.node, now.time_s))
+            self._obey(now, self._policy.mended(now.node, now.time_s))
 
     def _risk(self, now: _Happening) -> None:
         alarms, policy = self._alarms, self._policy
@@ -153,7 +154,9 @@ class _Simulation:
             return
         self._tell_checkpoints(policy)
         in_job = self._nodes.works(now.node)
-        self._obey(policy.risk(now.node, float(alarms.probability[now.which]), now.time_s, in_job=in_job))
+        self._obey(
+            now, policy.risk(now.node, float(alarms.probability[now.which]), now.time_s, in_job=in_job)
+        )
         ends_s = float(alarms.time_s[now.which] + alarms.lasts_s[now.which])
         if policy.wants_more(now.node) and now.time_s + RISK_EVERY_S < ends_s:
             self._later(now, RISK_EVERY_S, "risk")
@@ -163,12 +166,12 @@ class _Simulation:
     def _risk_ends(self, now: _Happening) -> None:
         if self._policy is None or now.node in self._mending:
             return
-        self._obey(self._policy.risk(now.node, LOW_RISK, now.time_s, in_job=self._nodes.works(now.node)))
+        self._obey(now, self._policy.risk(now.node, LOW_RISK, now.time_s, in_job=self._nodes.works(now.node)))
         self._later(now, self._policy.clear_s + 1.0, "quiet")
 
     def _quiet(self, now: _Happening) -> None:
         if self._policy is not None:
-            self._obey(self._policy.silence(now.time_s))
+            self._obey(now, self._policy.silence(now.time_s))
 
     def _tell_checkpoints(self, policy: PolicyInLoop) -> None:
         """The last save and the one before: what it takes to see the job's interval."""
@@ -180,7 +183,7 @@ class _Simulation:
                 policy.checkpoint(end_s - takes_s, end_s)
         self._told_s = saved_s
 
-    def _obey(self, actions: list[Action]) -> None:
+    def _obey(self, now: _Happening, actions: list[Action]) -> None:
         """As the bridges do: save; save and start elsewhere; take no new work; take work again."""
         for action in actions:
             if action.dry_run:
@@ -189,17 +192,21 @@ class _Simulation:
             if action.action == "release":
                 self._back(node)
             elif action.action == "drain":
+                self._left |= {node} if self._nodes.works(node) else set()
                 self._nodes.close(node)
             elif self._nodes.works(node):
                 self._job.save(self._setup.proactive_s)
                 if action.action == "drain_now":
-                    self._leave(node)
+                    self._later(now._replace(node=node), self._job.saving_s, "leaves")
             elif action.action == "drain_now":
                 self._nodes.leave(node)
 
-    def _leave(self, node: int) -> None:
-        self._left.add(node)
-        self._nodes.leave(node)
+    def _leaves(self, now: _Happening) -> None:
+        """The save is on disk. A node that failed before has stopped the job by now."""
+        if not self._nodes.works(now.node):
+            return
+        self._left.add(now.node)
+        self._nodes.leave(now.node)
         self._job.move(self._setup.move_s)
         self._job.wait(self._nodes.lacking > 0)
 
