@@ -21,6 +21,7 @@ COMMON: Final = frozenset({"power_swing_15m", "hours_since_fault", "application_
 FOLDS: Final = 2
 
 _ROWS_AT_MOST: Final = 400_000
+_NEGATIVES_AT_MOST: Final = 1_200_000
 _LEAST_SHARE: Final = 0.01
 _EPISODE_GAP_MINUTES: Final = 180
 _HEALTHY_ROWS: Final = 300_000
@@ -66,7 +67,10 @@ def usual(matrix: pl.DataFrame, label: pl.Series, seed: int) -> Healthy:
 
 
 def chosen_rows(matrix: pl.DataFrame, label: pl.Series, usual: Healthy, seed: int) -> Rows:
-    """The rows that have a label. Above 400,000, those without anything unusual are thinned and weigh more."""
+    """The rows that have a label. Above 400,000, those without anything unusual are thinned and weigh more.
+
+    Above 1.2 million negatives the unusual ones are thinned too.
+    """
     told = label.is_not_null()
     weight, too_many = _weights(matrix), int(told.sum()) - _ROWS_AT_MOST
     if too_many > 0:
@@ -74,7 +78,21 @@ def chosen_rows(matrix: pl.DataFrame, label: pl.Series, usual: Healthy, seed: in
         share = max(1 - too_many / max(int(ordinary.sum()), 1), _LEAST_SHARE)
         told &= ~ordinary | pl.Series(uniform(matrix["gpu_uuid"], matrix["minute"], seed) < share)
         weight = pl.select(pl.when(ordinary).then(weight / share).otherwise(weight)).to_series()
+        told, weight = _thinned(matrix, told, label, weight, seed)
     return _rows(matrix.filter(told), label.filter(told), weight.filter(told), usual)
+
+
+def _thinned(
+    matrix: pl.DataFrame, told: pl.Series, label: pl.Series, weight: pl.Series, seed: int
+) -> tuple[pl.Series, pl.Series]:
+    """At most 1.2 million negatives, whatever they show: a large lake has more unusual minutes than trees can use."""
+    negative = told & ~label.fill_null(value=False)
+    share = _NEGATIVES_AT_MOST / max(int(negative.sum()), 1)
+    if share >= 1.0:
+        return told, weight
+    drawn = pl.Series(uniform(matrix["gpu_uuid"], matrix["minute"], seed + 1) < share)
+    heavier = pl.select(pl.when(negative).then(weight / share).otherwise(weight)).to_series()
+    return told & (~negative | drawn), heavier
 
 
 def _weights(matrix: pl.DataFrame) -> pl.Series:

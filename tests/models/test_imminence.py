@@ -283,3 +283,14 @@ def test_thinning_keeps_what_matters_and_the_sums(training, monkeypatch):
     crc = NAMES.index("nvlink_crc_10m")
     assert quiet.high[crc] == 0
     assert (rows.x[:, crc] > 0).sum() == (whole["nvlink_crc_10m"] > 0).sum()
+
+
+def test_above_a_bound_the_unusual_negatives_are_thinned_too_and_no_positive(training, monkeypatch):
+    matrix, labels = training
+    monkeypatch.setattr("models.imminence_rows._ROWS_AT_MOST", 100)
+    monkeypatch.setattr("models.imminence_rows._NEGATIVES_AT_MOST", 1000)
+    rows = chosen_rows(matrix, labels[600], usual(matrix, labels[600], 0), 0)
+    whole = matrix.filter(labels[600].is_not_null())
+    assert (~rows.label).sum() == pytest.approx(1000, rel=0.15)
+    assert rows.label.sum() == labels[600].sum()
+    assert rows.weight.sum() == pytest.approx(whole["weight"].sum(), rel=0.2)
