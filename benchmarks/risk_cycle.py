@@ -1,6 +1,6 @@
 """The risk lane's minute at fleet scale: rollups in, features, scores, prediction rows out. One process.
 
-    python benchmarks/risk_cycle.py [--gpus 100000] [--minutes 5] [--json]
+    python benchmarks/risk_cycle.py [--gpus 100000] [--minutes 5] [--rules] [--json]
 
 The look-back is filled with an hour of a simulated fleet (synthetic) and a day of hourly sums; then each further
 minute is pushed, its features made and scored, as `pipeline.predict` does. The same minutes as a training frame
@@ -17,30 +17,40 @@ import statistics
 import sys
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from models.rules import RuleScorer
+from models.serving import Serving
 from pipeline.event_history import EventHistory
 from pipeline.features import FEATURES, INPUTS, KEYS, features
 from pipeline.fleet import START, Fleet
 from pipeline.fleet_params import FleetParams
 from pipeline.predict import predictions
 from pipeline.recent import RecentMinutes
+from pipeline.scoring import Scorer
 from pipeline.signals import DAY_SIGNALS, LOOK_BACK_HOURS, LOOK_BACK_MINUTES
 
 _LIMIT_S = 10.0
 _LIMIT_MIB = 6 * 1024
+_REGISTRY = Path(__file__).parents[1] / "demo" / "registry"
 _TRAINING_ROWS = 2_000_000
 
 
-class _TimedRules(RuleScorer):
-    took_s = 0.0
+class _Timed:
+    """A scorer, and how long it last took."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self.model_id, self.feature_set = scorer.model_id, scorer.feature_set
+        self.horizon_s, self.threshold = scorer.horizon_s, scorer.threshold
+        self.took_s = 0.0
 
     def score(self, matrix: pl.DataFrame) -> pl.DataFrame:
         began = time.monotonic()
-        scored = super().score(matrix)
+        scored = self._scorer.score(matrix)
         self.took_s = time.monotonic() - began
         return scored
 
@@ -67,10 +77,10 @@ def fill(recent: RecentMinutes, fleet: Fleet, begin: datetime) -> float:
 
 
 def cycles(
-    recent: RecentMinutes, fleet: Fleet, begin: datetime, minutes: int, events: pl.DataFrame
+    recent: RecentMinutes, fleet: Fleet, begin: datetime, minutes: int, events: pl.DataFrame, *, of: Scorer
 ) -> list[tuple[float, float, float]]:
     """Per minute the seconds of features, of scores, and of both with the prediction rows."""
-    scorer, taken = _TimedRules(), []
+    scorer, taken = _Timed(of), []
     for minute in range(minutes):
         rolled = fleet.rollups(begin + timedelta(minutes=minute), 1)
         began = time.monotonic()
@@ -93,17 +103,17 @@ def training_rate(gpus: int) -> float:
     return made.height / (time.monotonic() - began)
 
 
-def measure(gpus: int, minutes: int) -> dict[str, float | int]:
+def measure(gpus: int, minutes: int, scorer: Scorer) -> dict[str, float | int | str]:
     fleet = Fleet(gpus, seed=1, params=FleetParams(days=2))
     begin = START + timedelta(hours=26)
     events = fleet.events(START, 26 * 3600)
     recent = RecentMinutes()
     fill_s = fill(recent, fleet, begin)
-    taken = cycles(recent, fleet, begin, minutes, events)
+    taken = cycles(recent, fleet, begin, minutes, events, of=scorer)
     features_s, score_s, cycle_s = (statistics.median(t) for t in zip(*taken, strict=True))
     rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
-        "gpus": gpus, "minutes": minutes, "features": len(FEATURES), "events": events.height,
+        "scorer": scorer.model_id, "gpus": gpus, "minutes": minutes, "features": len(FEATURES), "events": events.height,
         "features_s": round(features_s, 3), "score_s": round(score_s, 3), "cycle_s": round(cycle_s, 3),
         "cycle_max_s": round(max(t[2] for t in taken), 3), "fill_s": round(fill_s, 2),
         "state_mib": round(recent.nbytes / 2**20), "rss_mib": round(rss_mib),
@@ -117,15 +127,19 @@ def main() -> int:
     )
     parser.add_argument("--gpus", type=int, default=100_000, help="size of the fleet (default: 100000)")
     parser.add_argument("--minutes", type=int, default=5, help="minutes measured after the look-back is full")
+    parser.add_argument(
+        "--rules", action="store_true", help="score with the rules in place of the demo's model"
+    )
     parser.add_argument("--json", action="store_true", help="only the JSON line")
     args = parser.parse_args()
-    found = measure(args.gpus, args.minutes)
+    scorer = RuleScorer() if args.rules else Serving(_REGISTRY)
+    found = measure(args.gpus, args.minutes, scorer)
     if not args.json:
         print(
             f"{found['gpus']:,} GPUs, {found['features']} features, a minute of rollups at a time; synthetic"
         )
         print(f"  features        {found['features_s']:>10} s, push and event history included (median)")
-        print(f"  scores          {found['score_s']:>10} s, the rules")
+        print(f"  scores          {found['score_s']:>10} s, {found['scorer']}")
         print(
             f"  whole cycle     {found['cycle_s']:>10} s, prediction rows included (limit {_LIMIT_S:g}; "
             f"worst {found['cycle_max_s']})"
