@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,8 +27,8 @@ Command = Callable[[argparse.Namespace, Config], int]
 _EXTRA_OF = {
     "polars": "server", "duckdb": "server", "deltalake": "server", "numpy": "server", "sklearn": "server",
     "scipy": "server", "skops": "server", "standardwebhooks": "server", "httpx2": "server", "starlette": "server",
-    "uvicorn": "server", "rich": "server", "pytz": "server", "streamlit": "dashboard", "altair": "dashboard",
-    "nvidia": "demo",
+    "uvicorn": "server", "rich": "server", "pytz": "server", "matplotlib": "server", "streamlit": "dashboard",
+    "altair": "dashboard", "nvidia": "demo",
 }  # fmt: skip
 
 
@@ -164,6 +165,12 @@ def _sql(args: argparse.Namespace, config: Config) -> int:
     return run(args.query, config, sys.stdout, fmt="json" if args.json else "csv" if args.csv else "table")
 
 
+def _ettr(args: argparse.Namespace, config: Config) -> int:
+    from pipeline.effective_time_cli import run
+
+    return run(args, config.lake.path, sys.stdout)
+
+
 def _evaluate(args: argparse.Namespace, config: Config) -> int:
     if args.dataset in ("lake", "simulated"):
         from models.telemetry_cli import evaluate
@@ -198,6 +205,12 @@ def _dashboard(args: argparse.Namespace, config: Config) -> int:
     return run(config)
 
 
+def _top(args: argparse.Namespace, config: Config) -> int:
+    from dashboard.top import run
+
+    return run(args, config, sys.stdout)
+
+
 def _doctor(args: argparse.Namespace, config: Config) -> int:
     import msgspec
 
@@ -228,6 +241,14 @@ def _xid_explain(args: argparse.Namespace, config: Config) -> int:
     from collector.xid_cli import run_explain
 
     return run_explain(" ".join(args.code), as_json=args.json, stdout=sys.stdout)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time like 2026-01-31T12:00") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -325,6 +346,14 @@ def _add_questions(add: Callable[..., _Parser]) -> None:
     shape = sql.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="a JSON array of rows")
     shape.add_argument("--csv", action="store_true", help="CSV with a header")
+    ettr = add("ettr", _ettr, "effective training time as measured, and what took the rest", help.ETTR)
+    ettr.add_argument("--job", metavar="NAME", help="this one (default: all)")
+    ettr.add_argument(
+        "--since", metavar="ISO", type=_moment, help="from here, UTC unless it says (default: all)"
+    )
+    ettr.add_argument("--until", metavar="ISO", type=_moment, help="up to here (default: now)")
+    ettr.add_argument("--json", action="store_true", help="one JSON object: fleet, jobs, interruptions")
+    ettr.add_argument("--plot", metavar="FILE.png", help="the loss by cause as stacked bars")
     evaluate = add(
         "evaluate", _evaluate, "how well faults are foretold, on real fault histories", help.EVALUATE
     )
@@ -351,6 +380,16 @@ def _add_questions(add: Callable[..., _Parser]) -> None:
     models = add("models", _models, "the registry: list, promote, roll back", arguments.MODELS)
     arguments.add_models(models)
     add("dashboard", _dashboard, "the ops dashboard in a browser", help.DASHBOARD)
+    top = add("top", _top, "the fleet in a terminal: risks, incidents, one mark per node", help.TOP)
+    once = top.add_mutually_exclusive_group()
+    once.add_argument("--once", action="store_true", help="one frame, then end")
+    once.add_argument("--json", action="store_true", help="one JSON object, then end")
+    top.add_argument(
+        "--every", type=float, default=2.0, metavar="S", help="seconds between frames (default: 2)"
+    )
+    top.add_argument(
+        "--node", default="*", metavar="PATTERN", help="only nodes of this name: node00*, rack7-*"
+    )
     doctor = add("doctor", _doctor, "what works on this machine, and the mend for what does not", help.DOCTOR)
     doctor.add_argument("--json", action="store_true", help="a JSON array of checks")
 

@@ -58,6 +58,28 @@ SQL: Final = """Ask the lake. Views: `foreshock sql` lists them.
   foreshock sql "SELECT node, gpu_index, risk FROM risk_now ORDER BY risk DESC LIMIT 5"
   foreshock sql --json "SELECT * FROM incidents_now" """
 
+ETTR: Final = """Effective training time of each job and of the fleet, as the lake has seen it, and what took the rest.
+
+What is lost is split by cause: checkpoints, work done again, detection, scheduling, restart, our own alarms (right
+and wrong), idle GPUs, and what nobody saw. The causes add up to the span; the definition stands under the table,
+because numbers of other sites have others. `docs/effective-time.md` says how to read it.
+
+  foreshock ettr --since 2026-01-01
+  foreshock ettr --job 4711 --json
+  foreshock ettr --plot losses.png"""
+
+TOP: Final = """The fleet in a terminal, drawn again every few seconds: q or Ctrl-C ends. It only reads the lake.
+
+First counts, and how old the newest reading is; then the riskiest GPUs, each against the alarm level of the model
+that scored it (the tick on the bar); open incidents, and what was done about each; below, one character per node,
+which is its worst GPU:  X lost  H hung  ! error  # at the alarm level  ? silent  + half the alarm level  . calm
+_ never scored. Marks say all that colours say: NO_COLOR=1, a dumb terminal and 80 columns do.
+
+  foreshock top
+  foreshock top --node 'rack7-*'             only these nodes
+  foreshock top --once | mail -s fleet me    one frame
+  foreshock top --json | jq .alarms          one object for programs"""
+
 DASHBOARD: Final = (
     """Serve the dashboard on dashboard.listen (default 127.0.0.1:8501). It only reads the lake."""
 )

@@ -19,6 +19,7 @@ COMMANDS = [
     "dead-letters",
     "incidents",
     "demo",
+    "ettr",
     "sql",
     "dashboard",
     "doctor",
