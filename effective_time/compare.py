@@ -117,7 +117,7 @@ def compare(case: Case, seeds: Sequence[int]) -> Comparison:
     met = sum(o.avoided + o.interruptions for o in ours)
     return Comparison(
         case, len(pairs), spread([o.ettr for o in plain]), spread([o.ettr for o in ours]),
-        spread([o.ettr - p.ettr for p, o in pairs]), _lost(plain), _lost(ours),
+        spread([o.ettr - p.ettr for p, o in pairs]), lost_share(plain), lost_share(ours),
         spread([_mtbf_s(o) for o in plain]), spread([_mtbf_s(o) for o in ours]),
         {k: n / (len(ours) * case.days) for k, n in sum((Counter(o.asked) for o in ours), Counter()).items()},
         sum(o.avoided for o in ours) / met if met else 0.0,
@@ -137,6 +137,20 @@ def rules(case: Case) -> Rules:
     return rules_of(config)
 
 
+def setup(case: Case, *, foretold: bool) -> Setup:
+    """The job of the case, at the interval that suits the arm."""
+    return Setup(
+        run=case.run, interval_s=case.best_interval_s(foretold=foretold), nodes_in_job=case.nodes,
+        proactive_s=case.stack.proactive_s, move_s=case.stack.move_s,
+    )  # fmt: skip
+
+
+def lost_share(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Share of the time that each cause took, over all of them."""
+    span_s = sum(o.span_s for o in outcomes)
+    return {cause: sum(o.lost_s[cause] for o in outcomes) / span_s for cause in LOSSES}
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Mean and 95 % interval; the mean alone three times where there is one value."""
     from scipy import stats
@@ -153,26 +167,14 @@ def _pair(case: Case, seed: int) -> tuple[Outcome, Outcome]:
         nodes=case.nodes + case.spares, faults_per_node_day=case.rates.faults_per_gpu_day * case.gpus / case.nodes,
         days=case.days, seed=seed, gpu_share=case.rates.gpu_share,
     )  # fmt: skip
-    plain = simulate(world, _setup(case, foretold=False))
+    plain = simulate(world, setup(case, foretold=False))
     if case.recall == 0.0:
         return plain, plain
     by = Foreteller(
         recall=case.recall, precision=case.precision, lead_median_s=case.lead_s,
         least_lead_s=case.stack.proactive_s,
     )  # fmt: skip
-    return plain, simulate(world, _setup(case, foretold=True), foretell(world, by, seed), rules(case))
-
-
-def _setup(case: Case, *, foretold: bool) -> Setup:
-    return Setup(
-        run=case.run, interval_s=case.best_interval_s(foretold=foretold), nodes_in_job=case.nodes,
-        proactive_s=case.stack.proactive_s, move_s=case.stack.move_s,
-    )  # fmt: skip
-
-
-def _lost(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    span_s = sum(o.span_s for o in outcomes)
-    return {cause: sum(o.lost_s[cause] for o in outcomes) / span_s for cause in LOSSES}
+    return plain, simulate(world, setup(case, foretold=True), foretell(world, by, seed), rules(case))
 
 
 def _mtbf_s(outcome: Outcome) -> float:

@@ -31,7 +31,10 @@ def node_number(name: str) -> int:
 
 
 class PolicyInLoop:
-    """`asked` are the actions so far, by name; GPUs are named by node and by how often their card was swapped."""
+    """`asked` are the actions so far, by name, `asked_on_risk` those that no fault confirmed.
+
+    GPUs are named by node and by how often their card was swapped.
+    """
 
     def __init__(self, rules: Rules, horizon_s: float) -> None:
         self._rules = rules
@@ -39,6 +42,7 @@ class PolicyInLoop:
         self._state: State = {}
         self._cards: dict[int, int] = {}
         self.asked: dict[str, int] = {}
+        self.asked_on_risk: dict[str, int] = {}
         self.clear_s = rules.clear_s
 
     def checkpoint(self, started_s: float, finished_s: float) -> None:
@@ -54,7 +58,10 @@ class PolicyInLoop:
             horizon_s=self._horizon_s, model_id="measured-curve", feature_set="", synthetic=True,
             job=JOB if in_job else None,
         )  # fmt: skip
-        return self._take(decide(self._state, told, at_s, self._rules))
+        actions = self._take(decide(self._state, told, at_s, self._rules))
+        for action in actions:
+            self.asked_on_risk[action.action] = self.asked_on_risk.get(action.action, 0) + 1
+        return actions
 
     def fault(self, node: int, now_s: float, *, in_job: bool) -> list[Action]:
         """The kernel's line of a GPU that is gone."""

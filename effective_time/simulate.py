@@ -35,7 +35,7 @@ _ORDER: Final[dict[_Kind, int]] = {
 class Setup:
     """The job: on `nodes_in_job` of the world's nodes, the others spare. Seconds; T is `interval_s`.
 
-    `proactive_s` is C_p, `move_s` P; `horizon_s` is that of the predictor.
+    `proactive_s` is C_p, `move_s` P; `horizon_s` is that of the predictor, which speaks every `risk_every_s`.
     """
 
     run: Run
@@ -44,6 +44,7 @@ class Setup:
     proactive_s: float = 0.0
     move_s: float = 0.0
     horizon_s: float = 3600.0
+    risk_every_s: float = RISK_EVERY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Outcome:
     faults: int
     alarms: int
     asked: dict[str, int] = field(default_factory=dict)
+    asked_on_risk: dict[str, int] = field(default_factory=dict)
+    """Of them those that a mere risk asked for; the others came with a fault."""
 
     @property
     def ettr(self) -> float:
@@ -91,6 +94,7 @@ class _Simulation:
         self._mending: set[int] = set()
         self._left: set[int] = set()
         self._told_s: float | None = None
+        self._stopped_s: float | None = None
         self._queue = [
             _Happening(float(t), _ORDER["fault"], i, "fault", int(n), i)
             for i, (t, n) in enumerate(zip(faults.time_s, faults.node, strict=True))
@@ -114,9 +118,10 @@ class _Simulation:
             handlers[now.kind](now)
         self._job.advance(until_s)
         self._job.end()
+        asked = ({}, {}) if self._policy is None else (self._policy.asked, self._policy.asked_on_risk)
         return Outcome(
             until_s, self._job.work_s, self._job.lost_s, self._interruptions, self._avoided, len(self._faults),
-            0 if self._alarms is None else len(self._alarms), {} if self._policy is None else self._policy.asked,
+            0 if self._alarms is None else len(self._alarms), *asked,
         )  # fmt: skip
 
     def _later(self, now: _Happening, in_s: float, kind: _Kind) -> None:
@@ -133,7 +138,8 @@ class _Simulation:
         self._mending.add(now.node)
         self._nodes.leave(now.node)
         if in_job:
-            self._interruptions += 1
+            self._interruptions += now.time_s != self._stopped_s  # nodes that fail at one moment stop it once
+            self._stopped_s = now.time_s
             self._nodes.start_anew()
             self._job.stop(self._setup.run.unplanned_s)
             self._job.wait(self._nodes.lacking > 0)
@@ -158,8 +164,8 @@ class _Simulation:
             now, policy.risk(now.node, float(alarms.probability[now.which]), now.time_s, in_job=in_job)
         )
         ends_s = float(alarms.time_s[now.which] + alarms.lasts_s[now.which])
-        if policy.wants_more(now.node) and now.time_s + RISK_EVERY_S < ends_s:
-            self._later(now, RISK_EVERY_S, "risk")
+        if policy.wants_more(now.node) and now.time_s + self._setup.risk_every_s < ends_s:
+            self._later(now, self._setup.risk_every_s, "risk")
         if now.kind == "alarm" and alarms.fault[now.which] == FALSE:
             self._later(now, ends_s - now.time_s, "risk ends")
 

@@ -68,7 +68,7 @@ def evaluate(dataset: str, folder: Path) -> Row:
     trace = protocol.read(folder)
     results, verdicts, controls = [], [], []
     for horizon in protocol.horizons_days:
-        every = rows(trace, _days(protocol, trace, horizon), horizon)
+        every = rows(trace, decision_days(protocol, trace, horizon), horizon)
         for cut in protocol.cuts:
             if cut + protocol.min_test_days + horizon <= trace.end_day:
                 train, test = split(every, cut, horizon)
@@ -84,7 +84,7 @@ def evaluate(dataset: str, folder: Path) -> Row:
     return dict(finite(report))
 
 
-def _days(protocol: Protocol, trace: Trace, horizon: float) -> Floats:
+def decision_days(protocol: Protocol, trace: Trace, horizon: float) -> Floats:
     """Decisions whose horizon ends within the data, on a grid that meets every cut."""
     return np.arange(protocol.first_day, trace.end_day - horizon + 1e-9, protocol.step_days)
 

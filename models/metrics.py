@@ -156,6 +156,12 @@ def alarm(rows: Rows, score: Floats, watch: Watch, budget: float) -> tuple[Float
     return caught / TIE_DRAWS, there, useful / TIE_DRAWS, raised / TIE_DRAWS
 
 
+def raised(rows: Rows, score: Floats, watch: Watch, budget: float, seed: int) -> tuple[Floats, Ints]:
+    """(day, unit) of the alarms that `alarm` judges, in one draw of the ties: what an operator would have seen."""
+    days, grid = _grid(rows, score, watch.n_units)
+    return _raise(days, grid + np.random.default_rng(seed).random(grid.shape), watch, budget)
+
+
 def n_catchable(rows: Rows, watch: Watch) -> int:
     """Target faults that some decision could have warned of."""
     return int(_catchable(watch, *_grid(rows, np.zeros(len(rows.unit)), watch.n_units)).sum())

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import logit
+from scipy.special import expit, logit
 
 from models import metrics
 from models.baselines import Fit, Score, boosted, every_column, logistic, matrix
-from models.history import HALF_LIVES_DAYS, Floats, Rows
+from models.calibrate import fit_calibrator
+from models.history import HALF_LIVES_DAYS, Floats, Rows, thinned
 
 OTHER_WEIGHT: Final = 0.1  # a fault of another class says a tenth of what a target fault says
 FOLDS: Final = (0.4, 0.6, 0.8, 1.0)  # of the training days: each share trains, what follows it judges
@@ -50,11 +51,11 @@ def self_exciting(half_lives_days: Sequence[int], other_weight: float = OTHER_WE
 
 
 def averaged(*members: Fit) -> Fit:
-    """Mean log-odds of the members. Not ranks: a rank among the rows of a call would look at later days."""
+    """Mean log-odds of the members, as a probability. Not ranks: those of the rows of a call look at later days."""
 
     def fit(train: Rows) -> Score:
         scorers = [member(train) for member in members]
-        return lambda rows: np.mean([logit(np.clip(s(rows), 1e-9, 1 - 1e-6)) for s in scorers], axis=0)
+        return lambda rows: expit(np.mean([_log_odds(s(rows)) for s in scorers], axis=0))
 
     return fit
 
@@ -92,13 +93,44 @@ def candidates(train: Rows) -> dict[str, Fit]:
 def choose(train: Rows, horizon_days: float) -> Choice:
     """Nested validation: rolling folds inside the training rows, with the same embargo. Sees no test day."""
     tried = candidates(train)
-    edges = np.quantile(np.unique(train.day), FOLDS)
     lifts: dict[str, list[float]] = {name: [] for name in tried}
-    for low, high in pairwise(edges):
+    for past, judge in _folds(train, horizon_days):
+        for name, fit in tried.items():
+            lifts[name].append(metrics.pr_auc(fit(past)(judge), judge.label) / judge.label.mean())
+    validated = {name: float(np.mean(lift)) if lift else 0.0 for name, lift in lifts.items()}
+    return Choice(max(validated, key=lambda name: validated[name]), validated)
+
+
+def calibrated(train: Rows, horizon_days: float) -> tuple[Choice, Callable[[Rows], Floats]]:
+    """The winning candidate, and what it says as a probability of a label, in 0..1.
+
+    Learnt from `thinned(train)`, as it is evaluated; calibrated on the rolling folds, each scored by what was learnt
+    before it, where the misses that were kept stand for all. Raises ValueError where no fold has both labels.
+    """
+    learnt = thinned(train)
+    choice = choose(learnt, horizon_days)
+    fit = candidates(learnt)[choice.name]
+    stands_for = (~train.label).sum() / (~learnt.label).sum()
+    judged = [(_log_odds(fit(past)(judge)), judge.label) for past, judge in _folds(learnt, horizon_days)]
+    if not judged:
+        raise ValueError(
+            "the training days are too few to calibrate on: no fold has faults before it and in it"
+        )
+    raw, label = (np.concatenate(part) for part in zip(*judged, strict=True))
+    calibrator = fit_calibrator(raw, label, np.where(label, 1.0, stands_for))
+    score = fit(learnt)
+    return choice, lambda rows: calibrator.probability(_log_odds(score(rows)))
+
+
+def _folds(train: Rows, horizon_days: float) -> Iterator[tuple[Rows, Rows]]:
+    """(past, judge) inside the training days, an embargo between; those where either has no label are left out."""
+    for low, high in pairwise(np.quantile(np.unique(train.day), FOLDS)):
         past = train.take(train.day + 2 * horizon_days <= low)
         judge = train.take((train.day >= low) & (train.day < high))
         if past.label.any() and judge.label.any():
-            for name, fit in tried.items():
-                lifts[name].append(metrics.pr_auc(fit(past)(judge), judge.label) / judge.label.mean())
-    validated = {name: float(np.mean(lift)) if lift else 0.0 for name, lift in lifts.items()}
-    return Choice(max(validated, key=lambda name: validated[name]), validated)
+            yield past, judge
+
+
+def _log_odds(probability: Floats) -> Floats:
+    odds: Floats = logit(np.clip(probability, 1e-9, 1 - 1e-6))
+    return odds
