@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ import polars as pl
 from polars import selectors
 
 from collector.errors import ForeshockError
-from pipeline.sql_guard import HINT, check_tree, split_explain
+from pipeline.sql_guard import HINT, check_text, check_tree, split_explain
 from pipeline.sql_schema import quoted
 from pipeline.sql_views import Files, create_views, first_line
 
@@ -53,6 +53,12 @@ class Desk:
     def __init__(self, connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
+        self._names = frozenset(
+            name
+            for (name,) in connection.execute(
+                "SELECT view_name FROM duckdb_views() WHERE NOT internal"
+            ).fetchall()
+        )
 
     def query(
         self,
@@ -69,7 +75,7 @@ class Desk:
         """
         limit_s = self._limits.time_s if time_limit_s is None else time_limit_s
         with self._connection.cursor() as cursor, _explained(limit_s), _interrupted_after(cursor, limit_s):
-            checked = _checked(cursor, text)
+            checked = _checked(cursor, text, self._names)
             # a relation, since it streams without pyarrow; a parameter it does not use would be an error
             found = cursor.query(checked, params=dict(params)) if params else cursor.query(checked)
             if found is None:
@@ -137,15 +143,20 @@ def _lock(connection: duckdb.DuckDBPyConnection, lake_path: Path) -> None:
     connection.execute("SET lock_configuration = true")
 
 
-def _checked(cursor: duckdb.DuckDBPyConnection, text: str) -> str:
+def _checked(cursor: duckdb.DuckDBPyConnection, text: str, views: Container[str]) -> str:
     """The statement to run, once it is known to be one statement that only reads."""
+    check_text(text)
     prefix, inner = split_explain(text)
     statements = cursor.extract_statements(inner)
     if len(statements) != 1:
         raise ForeshockError(f"one statement at a time, got {len(statements)}", hint=HINT)
-    if statements[0].type not in _READS or (prefix and statements[0].type != duckdb.StatementType.SELECT):
-        raise ForeshockError(f"only reading is allowed here, not {statements[0].type.name}", hint=HINT)
-    check_tree(_tree(cursor, inner))
+    try:
+        kind = statements[0].type
+    except ValueError as e:  # a statement that DuckDB knows and its Python door does not
+        raise ForeshockError("only reading is allowed here", hint=HINT) from e
+    if kind not in _READS or (prefix and kind != duckdb.StatementType.SELECT):
+        raise ForeshockError(f"only reading is allowed here, not {kind.name}", hint=HINT)
+    check_tree(_tree(cursor, inner), views)
     return prefix + inner
 
 

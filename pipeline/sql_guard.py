@@ -2,12 +2,15 @@
 
 The connection itself is locked (no files outside the lake, no settings, nothing to install); this is the door
 in front of that lock. It lists what is allowed, so what DuckDB adds tomorrow is refused until somebody looks.
+
+The paths of the lake's own files are no secret to whoever may read their rows (duckdb_views() shows them); settings,
+environment, logs and other files are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, Final
 
 from collector.errors import ForeshockError
@@ -27,8 +30,20 @@ _TABLE_FUNCTIONS: Final = frozenset({
 """None of these opens a file, runs a string as SQL or changes anything."""
 
 _SCALARS_REFUSED: Final = frozenset({
-    "nextval", "setval", "setseed", "sleep_ms", "write_log", "getenv", "json_execute_serialized_sql",
+    "nextval", "setval", "setseed", "sleep_ms", "pg_sleep", "write_log", "getenv", "getvariable", "current_setting",
+    "json_execute_serialized_sql",
 })  # fmt: skip
+
+_SYSTEM_VIEWS: Final = frozenset({
+    "duckdb_columns", "duckdb_tables", "duckdb_types", "duckdb_views", "pg_tables", "pg_views", "sqlite_master",
+})  # fmt: skip
+"""DuckDB's own views that may be named. The others run table functions that are not allowed by their own name."""
+
+_SYSTEM_NAME: Final = re.compile(r"(duckdb|pg|sqlite|pragma)_", re.IGNORECASE)
+_SYSTEM_SCHEMA: Final = re.compile(r"information_schema|pg_catalog", re.IGNORECASE)
+_SHOWN: Final = frozenset({'"tables"', '"schemas"', '"databases"', "__show_tables_expanded"})
+_LONGEST: Final = 100_000
+"""Characters of a statement. Longer ones are made by programs, and cost the parser memory that nothing limits."""
 
 _LOOKS_LIKE_A_FILE: Final = re.compile(r"[/\\.*?:\[\]~]")
 _EXPLAIN: Final = re.compile(
@@ -47,9 +62,18 @@ def split_explain(text: str) -> tuple[str, str]:
     return ("EXPLAIN ANALYZE " if found[1] else "EXPLAIN "), text[found.end() :]
 
 
-def check_tree(tree: object) -> None:
+def check_text(text: str) -> None:
+    """Refuse what is not even text that DuckDB can read. Raises ForeshockError."""
+    if len(text) > _LONGEST:
+        raise ForeshockError(f"the statement is longer than {_LONGEST:,} characters", hint=HINT)
+    if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise ForeshockError("the statement has characters that are no text", hint=HINT)
+
+
+def check_tree(tree: object, views: Container[str]) -> None:
     """Refuse a syntax tree (json_serialize_sql) that writes, opens files or runs hidden SQL.
 
+    `views` are the names that a qualified name may end in (`main.events`).
     Raises ForeshockError, naming what was refused.
     """
     for node in _objects(tree):
@@ -61,8 +85,10 @@ def check_tree(tree: object) -> None:
         if kind == "TABLE_FUNCTION":
             _check_table_function(node)
         elif kind == "BASE_TABLE":
-            _check_table(node)
-        elif kind == "FUNCTION":
+            _check_table(node, views)
+        elif kind == "SHOW_REF":
+            _check_shown(node)
+        elif "function_name" in node:
             _check_scalar(node)
 
 
@@ -89,8 +115,28 @@ def _check_table_function(node: dict[str, Any]) -> None:
         raise ForeshockError(f"the table function {name}() is not allowed here", hint=HINT)
 
 
-def _check_table(node: dict[str, Any]) -> None:
-    name = str(node.get("table_name", ""))
+def _check_table(node: dict[str, Any], views: Container[str]) -> None:
+    """DuckDB opens `"/a/b".csv` as the file /a/b.csv, so that each part of a name counts."""
+    catalog, schema, name = (str(node.get(f"{part}_name") or "") for part in ("catalog", "schema", "table"))
+    _check_name(name)
+    if _SYSTEM_NAME.match(name):
+        if name.lower() not in _SYSTEM_VIEWS:
+            raise ForeshockError(f"the system table {name} is not allowed here", hint=HINT)
+    elif (catalog or schema) and not _SYSTEM_SCHEMA.fullmatch(schema) and name not in views:
+        whole = ".".join(part for part in (catalog, schema, name) if part)
+        raise ForeshockError(f"there is no table or view '{whole}' here", hint=HINT)
+
+
+def _check_shown(node: dict[str, Any]) -> None:
+    name = str(node.get("table_name") or "")
+    if node.get("show_type") == "SHOW_SPECIAL" and name not in _SHOWN:
+        shown = name.strip('"').upper()
+        raise ForeshockError(f"SHOW {shown} is not allowed here", hint=HINT)
+    if node.get("show_type") != "SHOW_SPECIAL":
+        _check_name(name)
+
+
+def _check_name(name: str) -> None:
     if _LOOKS_LIKE_A_FILE.search(name):
         raise ForeshockError(f"'{name}' reads like a file, and files are not opened here", hint=HINT)
 

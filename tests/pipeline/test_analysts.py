@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -15,16 +14,12 @@ import pytest
 from collector.errors import ForeshockError
 from pipeline.lake import Lake
 from pipeline.publish import publish
+from pipeline.questions import put_into, questions
 from pipeline.sql import Desk, connect
 from tests.lake_fixture import JOB, Story, make_lake
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analysts.md").read_text()
-QUESTIONS = {
-    int(number): sql
-    for number, sql in re.findall(
-        r"^## (\d+)\. [^\n]+\?\n\n```sql\n(.*?)```\n\n\S", PAGE, re.DOTALL | re.MULTILINE
-    )
-}
+QUESTIONS = {question.number: question.sql for question in questions()}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +46,15 @@ def desk(story: Story) -> Iterator[Desk]:
 def test_there_are_ten_each_with_its_sql_and_what_the_answer_means() -> None:
     assert list(QUESTIONS) == list(range(1, 11))
     assert PAGE.count("```sql") == 10
+    assert all(question.title.endswith("?") and len(question.meaning) > 100 for question in questions())
+
+
+def test_the_page_carries_the_questions_as_they_are() -> None:
+    """Else: python -m pipeline.questions docs/analysts.md."""
+    assert put_into(PAGE) == PAGE
+    assert put_into(PAGE.replace("risk_now", "risk_then")) == PAGE
+    with pytest.raises(ForeshockError, match="no place"):
+        put_into("# Another page")
 
 
 ANSWERS: dict[int, Callable[[pl.DataFrame, Story], bool]] = {

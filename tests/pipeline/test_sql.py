@@ -478,7 +478,7 @@ def test_the_lock_behind_the_guard_holds_by_itself(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, file_function: str
 ) -> None:
     """Without the syntax check, DuckDB's own lock refuses what would leave the lake."""
-    monkeypatch.setattr("pipeline.sql._checked", lambda _, text: text)
+    monkeypatch.setattr("pipeline.sql._checked", lambda _, text, views: text)
     with pytest.raises(ForeshockError):
         desk.query(file_function)
     assert not list(Path("/tmp").glob("foreshock-stolen*"))
