@@ -268,6 +268,10 @@ class DashboardConfig:
     """The ops dashboard."""
 
     listen: str = "127.0.0.1:8501"
+    may_write: bool = False
+    """Let people acknowledge, silence and note incidents on the page: it runs `foreshock incidents` for them."""
+    user_header: str = ""
+    """Header in which a reverse proxy names the user, e.g. `X-Forwarded-User`. Only behind a proxy that sets it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,15 @@ def page() -> str:
     return "\n".join([_HEAD, *_sections()])
 
 
+def section(cause: str) -> str | None:
+    """What the page says of one cause, as Markdown without links; None where it has no section of it."""
+    code = cause.removeprefix("xid_")
+    if cause == code or not (code.isascii() and code.isdecimal()) or int(code) not in shipped():
+        return _OWN.get(cause)
+    heading, rows = _section(int(code)).split("\n## ")[1].split("\n\n", 1)
+    return f"**{heading}**\n\n{rows.strip()}"
+
+
 def _sections() -> Iterator[str]:
     for cause, text in _OWN.items():
         yield f'<a id="{cause}"></a>\n\n## {cause}\n\n{text}\n'

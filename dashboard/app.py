@@ -11,7 +11,7 @@ import streamlit as st
 from collector.config import Config
 from collector.config_file import load
 from collector.errors import ForeshockError
-from dashboard import fleet, notices
+from dashboard import desk, effective, fleet, gpu, incidents, model, notices
 
 
 def main() -> None:
@@ -28,7 +28,24 @@ def main() -> None:
             icon=":material/grid_view:",
             url_path="fleet",
             default=True,
-        )
+        ),
+        st.Page(lambda: gpu.page(config), title="GPU", icon=":material/memory:", url_path="gpu"),
+        st.Page(
+            lambda: incidents.page(config),
+            title="Incidents",
+            icon=":material/notification_important:",
+            url_path="incidents",
+        ),
+        st.Page(
+            lambda: model.page(config), title="Model", icon=":material/model_training:", url_path="model"
+        ),
+        st.Page(
+            lambda: effective.page(config),
+            title="Effective time",
+            icon=":material/timelapse:",
+            url_path="effective",
+        ),
+        st.Page(lambda: desk.page(config), title="SQL", icon=":material/database:", url_path="sql"),
     ]
     st.navigation(pages, position="top").run()
 

@@ -1,4 +1,4 @@
-"""The fleet as at most so many cells: GPUs while they fit, else nodes, else blocks of nodes. Pure."""
+"""The fleet as at most so many cells: each GPU while they fit, else nodes, else racks or blocks of nodes. Pure."""
 
 from __future__ import annotations
 
@@ -7,102 +7,90 @@ from typing import Final, Literal
 
 import polars as pl
 
+from dashboard.colours import STATES, Colour
+from dashboard.racks import with_racks
+
 Level = Literal["gpu", "node", "block"]
 
-GPU_ROWS: Final = 32
-"""Up to so many nodes each GPU has its own cell; more rows than that nobody reads on one screen."""
-MAX_CELLS: Final = 2_000
-
-# a mark on the cell, so that a state is told without its colour
-_MARKS: Final = {
-    "ok": "",
-    "lost": "×",
-    "missing": "×",
-    "hung": "‖",
-    "error": "!",
-    "unread": "?",
-    "silent": "?",
-}
+MAX_CELLS: Final = 10_240
+"""Of one picture. Ten thousand squares of six pixels are still seen apart; more are not."""
+MAX_BLOCKS: Final = 2_000
+NODES_TOGETHER: Final = 32
+"""Where names give no racks, nodes are drawn in groups of so many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """`frame`: row, column (labels), risk, state, mark, label, detail, gpu_uuid (the worst GPU of the cell)."""
+    """What is drawn. `frame`, in the order of drawing: group, label, index, band, value, state, gpus, bad.
+
+    At level gpu, `label` is the node and `index` the GPU's (maybe null); otherwise `label` is the node or block.
+    `column` is the place of a GPU within its node.
+    """
 
     level: Level
     frame: pl.DataFrame
-    nodes_per_cell: int
+    gpus: int
 
 
-def lay_out(fleet: pl.DataFrame, *, gpu_rows: int = GPU_ROWS, max_cells: int = MAX_CELLS) -> Cells:
-    """The coarsest level that is needed. `fleet` as dashboard.queries.fleet gives it; not empty.
+def scoped(
+    fleet: pl.DataFrame, *, block: str | None = None, node: str | None = None, max_cells: int = MAX_CELLS
+) -> pl.DataFrame:
+    """`fleet` with `rack`, of the one node or of the block with that name (or with a node of that name) only.
 
-    A cell of many GPUs shows the highest risk among them and the worst state: trouble is never averaged away.
+    Empty where there is no such node or block any more.
     """
     nodes = fleet["node"].n_unique()
-    if nodes <= gpu_rows:
-        return Cells("gpu", _per_gpu(fleet), 1)
-    per_cell = -(-nodes // max_cells)
-    return Cells("node" if per_cell == 1 else "block", _per_block(fleet, per_cell), per_cell)
+    if node is not None:
+        return with_racks(fleet, nodes_per_block(nodes, max_cells)).filter(pl.col("node") == node)
+    racked = with_racks(fleet, nodes_per_block(nodes, max_cells))
+    if block is None:
+        return racked
+    of_node = racked.filter(pl.col("node") == block)["rack"].head(1).to_list()
+    return racked.filter(pl.col("rack").is_in([block, *of_node]))
 
 
-def _per_gpu(fleet: pl.DataFrame) -> pl.DataFrame:
-    return fleet.select(
-        pl.col("node").alias("row"),
-        pl.col("gpu_index").alias("column"),
-        "risk",
-        "state",
-        _mark(pl.col("state")),
-        pl.format("{} GPU {}", "node", pl.col("gpu_index").fill_null(-1)).alias("label"),
-        _readings().alias("detail"),
-        "gpu_uuid",
-    )
+def nodes_per_block(nodes: int, max_cells: int = MAX_CELLS) -> int:
+    """Of nameless racks: groups of nodes while each node has a cell, blocks of a few where it has none."""
+    return NODES_TOGETHER if nodes <= max_cells else max(8, -(-nodes // MAX_BLOCKS))
 
 
-def _readings() -> pl.Expr:
-    temperature = pl.when(pl.col("temperature_c").is_not_null()).then(pl.format("{} °C", "temperature_c"))
-    power = pl.when(pl.col("power_w").is_not_null()).then(
-        pl.format("{} W", pl.col("power_w").round(0).cast(pl.Int64))
-    )
-    return pl.concat_str([temperature, power], separator=", ", ignore_nulls=True)
+def lay_out(fleet: pl.DataFrame, colour: Colour, *, max_cells: int = MAX_CELLS) -> Cells:
+    """The finest level that fits. `fleet` as `scoped` gives it, with `alarm_level`; not empty.
+
+    A cell of many GPUs shows the worst band among them, its value, and the worst state: trouble is never averaged away.
+    """
+    told = fleet.with_columns(band=colour.band(), shown=pl.col(colour.value))
+    if fleet.height <= max_cells:
+        return Cells("gpu", _per_gpu(told), fleet.height)
+    if fleet["node"].n_unique() <= max_cells:
+        return Cells("node", _worst_of(told, "node", pl.col("rack")), fleet.height)
+    return Cells("block", _worst_of(told, "rack", pl.lit("")), fleet.height)
 
 
-def _per_block(fleet: pl.DataFrame, nodes_per_cell: int) -> pl.DataFrame:
-    names = fleet.select(pl.col("node").unique().sort()).with_row_index("number")
-    bad = pl.col("state") != "ok"
-    cells = (
-        fleet.join(names, on="node", nulls_equal=True)
-        .with_columns(cell=pl.col("number") // nodes_per_cell)
-        .sort("cell", bad, "risk", descending=[False, True, True], nulls_last=True)
-        .group_by("cell", maintain_order=True)
-        .agg(
-            risk=pl.col("risk").max(),
-            state=pl.col("state").first(),
-            gpu_uuid=pl.col("gpu_uuid").sort_by("risk", descending=True, nulls_last=True).first(),
-            first=pl.col("node").min(),
-            last=pl.col("node").max(),
-            gpus=pl.len(),
-            bad=bad.sum(),
-        )
-    )
-    across = max(1, round((cells.height * 2.2) ** 0.5))
-    row = pl.col("cell") // across
-    label = (
-        pl.when(pl.col("first") == pl.col("last"))
-        .then(pl.col("first"))
-        .otherwise(pl.format("{} to {}", "first", "last"))
-    )
-    return cells.select(
-        pl.col("first").first().over(row).alias("row"),
-        (pl.col("cell") % across).cast(pl.Int64).alias("column"),
-        "risk",
-        "state",
-        _mark(pl.col("state")),
-        label.alias("label"),
-        pl.format("{} GPUs, {} not ok", "gpus", "bad").alias("detail"),
-        "gpu_uuid",
+def _per_gpu(told: pl.DataFrame) -> pl.DataFrame:
+    index = pl.col("gpu_index")
+    plain = (index.is_unique() & index.is_between(0, 31)).fill_null(False).all().over("node")
+    return told.sort("rack", "node", "gpu_index", "gpu_uuid", nulls_last=True).select(
+        pl.col("rack").alias("group"), pl.col("node").alias("label"), index.alias("index"),
+        # a card that was swapped today shares its slot with the old one: then they stand side by side
+        pl.when(plain).then(index).otherwise(pl.int_range(pl.len()).over("node")).cast(pl.Int64).alias("column"),
+        "band", pl.col("shown").alias("value"), "state", "gpu_uuid",
+        gpus=pl.lit(1), bad=(pl.col("state") != "ok").cast(pl.Int64),
     )  # fmt: skip
 
 
-def _mark(state: pl.Expr) -> pl.Expr:
-    return state.replace_strict(_MARKS, default="?", return_dtype=pl.String).alias("mark")
+def _worst_of(told: pl.DataFrame, by: str, group: pl.Expr) -> pl.DataFrame:
+    rank = pl.col("state").replace_strict(
+        {state: number for number, state in enumerate(STATES)}, default=2, return_dtype=pl.Int32
+    )
+    worst = pl.struct("band", "shown").sort_by("band", "shown", descending=True, nulls_last=True).first()
+    return (
+        told.group_by(by)
+        .agg(
+            group=group.first(), worst=worst, state=pl.col("state").sort_by(rank, descending=True).first(),
+            gpus=pl.len().cast(pl.Int64), bad=(pl.col("state") != "ok").sum().cast(pl.Int64),
+        )
+        .unnest("worst")
+        .sort("group", by, nulls_last=True)
+        .select("group", pl.col(by).alias("label"), "band", pl.col("shown").alias("value"), "state", "gpus", "bad")
+    )  # fmt: skip

@@ -9,7 +9,7 @@ import altair as alt
 import polars as pl
 from polars.datatypes import DataType
 
-from dashboard.charts import Theme
+from dashboard.colours import Theme
 
 Kind = Literal["line", "bar", "points"]
 

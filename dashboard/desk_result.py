@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from dashboard.charts import Theme
+from dashboard.colours import Theme
 from dashboard.desk_chart import axes, choose, draw, is_mixed, is_shortened, measures, suggest
 from pipeline.sql_apart import Answer
 

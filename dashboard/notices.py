@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 
 import streamlit as st
+from polars.exceptions import PanicException
 
 from collector.config import Config
 from collector.errors import ForeshockError
@@ -21,7 +22,7 @@ def instead_of_tracebacks() -> Iterator[None]:
         yield
     except ForeshockError as e:
         say(e)
-    except Exception:
+    except (Exception, PanicException):  # Polars panics on a cut-off file, and its panic is no Exception
         # anything else is a defect or a broken lake: the operator gets a sentence, the log gets the rest
         log.exception("a part of the page failed")
         st.error("This part cannot be shown: the lake or the dashboard is broken.", icon=":material/error:")

@@ -34,7 +34,7 @@ def command(config: Config) -> list[str]:
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
     }
-    argv = [sys.executable, "-P", "-m", "streamlit", "run", str(Path(__file__).with_name("app.py"))]
+    argv = [sys.executable, "-P", "-m", "dashboard.start", str(Path(__file__).with_name("app.py"))]
     return argv + [f"--{name}={value}" for name, value in options.items()]
 
 

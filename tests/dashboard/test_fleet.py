@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.fleet import freshness, spoken
-from dashboard.gpu import resolve
-from tests.lake_fixture import Story, make_lake, uuid
+from dashboard import now
+from dashboard.fleet import lag
+from dashboard.freshness import freshness, spoken
+from pipeline.lake import Lake
+from tests.lake_fixture import END, Story, make_lake
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
@@ -31,6 +36,12 @@ def _open(lake: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, more: str
     return app.run()
 
 
+def _map(app: AppTest) -> dict[str, Any]:
+    """What the map was given to draw."""
+    told: dict[str, Any] = json.loads(app.get("bidi_component")[0].proto.json)
+    return told
+
+
 def _text(app: AppTest) -> str:
     """Everything that is written on the page, in one string."""
     kinds = (app.title, app.subheader, app.markdown, app.caption, app.error, app.info, app.warning)
@@ -47,51 +58,98 @@ def test_the_page_counts_the_fleet_and_names_what_fails(
     assert counts["GPUs"] == "16"
     assert counts["ok"] == "15"
     assert counts["not ok"] == "1"
-    assert counts["risk at 0.5 or more"] == "1"
-    incidents = app.dataframe[0].value
-    assert incidents["stands"].to_list() == ["critical, failed"]
-    assert incidents["done"].to_list() == ["checkpoint acknowledged"]
-
-
-def test_the_riskiest_gpu_is_shown_first_with_its_reasons_and_what_happened(
-    story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    app = _open(story.path, monkeypatch, tmp_path)
-    assert app.selectbox[0].value == story.failing
-    assert app.query_params["gpu"] in (story.failing, [story.failing])
+    assert counts["at the alarm level"] == "1"
     text = _text(app)
-    assert "NVLink CRC errors rise: **212** (healthy below 5), +0.71" in text
-    assert "state **lost**" in text
-    happened = app.dataframe[2].value["what"].to_list()
-    assert happened[0] == "Xid 79"
-    assert "checkpoint acknowledged" in happened
+    assert "1 open" in text
+    assert "critical, failed" in text
+    assert "checkpoint acknowledged" in text
+    assert "1 lost" in [metric.delta for metric in app.metric]
 
 
-def test_a_link_with_a_gpu_opens_that_gpu(
-    story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    app = _open(story.path, monkeypatch, tmp_path, gpu=story.noisy)
-    assert app.selectbox[0].value == story.noisy
-    assert "node0001 GPU 5" in _text(app)
-    assert app.dataframe[2].value["what"].to_list() == ["Xid 31 x40"]
-
-
-def test_a_link_with_an_unknown_gpu_says_so(
-    story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    app = _open(story.path, monkeypatch, tmp_path, gpu="GPU-nobody")
-    assert not app.exception
-    assert "No GPU `GPU-nobody`" in _text(app)
-
-
-def test_choosing_another_gpu_and_window_changes_the_link(
+def test_an_incident_and_a_risky_gpu_are_links_to_their_pages(
     story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     app = _open(story.path, monkeypatch, tmp_path)
-    app.selectbox[0].select(story.noisy).run()
-    app.segmented_control[0].set_value("15 min").run()
+    links = {(link.proto.page, link.proto.query_string): link.proto.label for link in app.get("page_link")}
+    assert "Xid 79" in links["incidents", "incident=inc-1"]
+    first = links["gpu", f"gpu={story.failing}"]
+    assert "GPU 3" in first
+    assert "at the alarm level" in first
+    assert "NVLink CRC errors rise" in _text(app)
+
+
+def test_alarms_are_counted_at_the_level_of_the_model_that_spoke(
+    story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """0.03 is nothing to the rules, and an alarm of a model whose card says 0.02."""
+    model = "imminence-20260101T0000-0123456789ab"
+    path = tmp_path / "models" / model / "card.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"model_id": model, "point": {"threshold": 0.02}}))
+    make_lake(tmp_path / "lake", nodes=1, minutes=3)
+    lake = Lake(tmp_path / "lake")
+    later = lake.read("predictions").with_columns(
+        pl.col("time") + timedelta(minutes=1), pl.col("minute") + timedelta(minutes=1), model_id=pl.lit(model)
+    )
+    lake.append("predictions", later.filter(pl.col("time") == pl.col("time").max()))
+    above = int((later.filter(pl.col("time") == pl.col("time").max())["risk"] >= 0.02).sum())
+    app = _open(lake.path, monkeypatch, tmp_path, f'[models]\nregistry = "{tmp_path / "models"}"')
+    shown = next(metric for metric in app.metric if metric.label == "at the alarm level")
+    assert (shown.value, shown.delta) == (str(above), "risk 0.02")
+    assert above > 1
+
+
+@pytest.mark.parametrize("colour", ["risk", "temperature", "power", "gap", "state"])
+def test_the_link_says_what_colour_means(
+    story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, colour: str
+) -> None:
+    app = _open(story.path, monkeypatch, tmp_path, colour=colour)
     assert not app.exception
-    assert app.query_params["gpu"] in (story.noisy, [story.noisy])
+    assert not app.error
+    assert app.session_state["colour"] == colour
+    assert _map(app)["title"].split()[0].lower() == colour
+
+
+def test_a_link_to_a_node_shows_its_gpus_and_the_way_back(
+    story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = _open(story.path, monkeypatch, tmp_path, node="node0002")
+    (group,) = _map(app)["groups"]
+    assert group["labels"] == ["node0002"]
+    assert group["cells"] == "???4????" or group["cells"].count("4") == 1
+    assert group["marks"][3] == "×"
+    app.button(key="whole-fleet").click().run()
+    assert "node" not in app.query_params
+    assert sum(len(group["labels"]) for group in _map(app)["groups"]) == 2
+
+
+@pytest.mark.parametrize("url", [{"node": "gone"}, {"block": "gone"}])
+def test_a_link_to_what_is_no_more_says_so(
+    story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: dict[str, str]
+) -> None:
+    app = _open(story.path, monkeypatch, tmp_path, **url)
+    assert "No `gone`" in app.info[0].value
+    assert app.button(key="whole-fleet").label == "All 16 GPUs"
+
+
+def test_a_gpu_that_falls_silent_stays_on_the_page_with_its_risk(tmp_path: Path) -> None:
+    story = make_lake(tmp_path / "lake", nodes=1, minutes=3)
+    lake = Lake(story.path)
+    later = {"time": pl.col("time") + timedelta(minutes=30)}
+    lake.append("telemetry", lake.read("telemetry").filter(gpu_index=0).with_columns(**later))
+    lake.append("predictions", lake.read("predictions").filter(gpu_index=0).with_columns(**later))
+    fleet = now.fleet(str(story.path))
+    assert fleet["state"].to_list() == ["ok"] + ["silent"] * 7
+    assert fleet["risk"].null_count() == 0
+    assert fleet["gpu_uuid"].n_unique() == 8
+
+
+def test_the_lag_of_the_risks_is_told() -> None:
+    assert lag({"telemetry": END, "predictions": END - timedelta(seconds=75)}).endswith(
+        "75 s behind the telemetry"
+    )
+    assert lag({"telemetry": END, "predictions": None}) == "no risk yet"
+    assert lag({"telemetry": None, "predictions": END}) == ""
 
 
 def test_synthetic_data_is_labelled_and_measured_data_is_not(
@@ -178,18 +236,6 @@ def test_freshness_turns_at_its_limits(age_s: float, word: str) -> None:
 )
 def test_durations_are_spoken(seconds: float, text: str) -> None:
     assert spoken(seconds) == text
-
-
-def test_a_gpu_is_found_by_uuid_by_place_and_by_part() -> None:
-    labels = {
-        uuid(0, 1): f"node0001 GPU 1 · risk 0.90 · ok · {uuid(0, 1)}",
-        uuid(0, 10): f"node0001 GPU 10 · risk 0.95 · ok · {uuid(0, 10)}",
-    }
-    assert resolve(labels, uuid(0, 10)) == uuid(0, 10)
-    assert resolve(labels, "node0001  gpu 1") == uuid(0, 1)
-    assert resolve(labels, "NODE0001 GPU 10") == uuid(0, 10)
-    assert resolve(labels, "00000000000a") == uuid(0, 10)
-    assert resolve(labels, "nowhere") == "nowhere"
 
 
 def test_no_file_of_the_dashboard_takes_the_name_of_a_package() -> None:

@@ -1,0 +1,102 @@
+"""What one looks for on any page of the dashboard, and how one gets about: menu, defects, keyboard, the red cell."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.keys import Keys
+
+from tests.real.chromium.browser import Browser, Theme
+
+_EVERYTHING: Final = """
+    const inCanvases = [...document.querySelectorAll('canvas table')].map(table => table.textContent);
+    return [document.querySelector('[data-testid="stMain"]').innerText, ...inCanvases].join('\\n');
+"""
+_FOCUSED: Final = """
+    const e = document.activeElement;
+    if (!e || e === document.body) return '';
+    const role = e.getAttribute('role') ?? {A: 'link', BUTTON: 'button', INPUT: 'input'}[e.tagName] ?? e.tagName;
+    const named = e.querySelector('[data-testid="stMarkdownContainer"]') ?? e;
+    return role + ' ' + (e.getAttribute('aria-label') ?? named.innerText).trim();
+"""
+_LUMINANCE: Final = """
+    const [r, g, b] = getComputedStyle(document.querySelector('[data-testid="stApp"]'))
+        .backgroundColor.match(/[0-9.]+/g).map(Number);
+    return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+"""
+_RED_CELL: Final = """
+    const canvas = document.querySelector('.fleet-map canvas');
+    if (!canvas || !canvas.width) return null;
+    const box = canvas.getBoundingClientRect();
+    const scale = canvas.width / box.width;
+    const {data, width} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let [count, x, y] = [0, 0, 0];
+    for (let i = 0; i < data.length; i += 4) {
+        const isRed = data[i] - Math.max(data[i + 1], data[i + 2]) > 100 && data[i + 3] > 200;
+        if (isRed) { count++; x += (i / 4) % width; y += Math.floor(i / 4 / width); }
+    }
+    return count > 8 ? [box.x + x / count / scale, box.y + y / count / scale] : null;
+"""
+
+
+def menu(browser: Browser) -> dict[str, str]:
+    """Title and address of every page that the menu names."""
+    links = browser.all('[data-testid="stTopNavLink"]')
+    titles = [link.find_element("css selector", '[data-testid="stMarkdownContainer"]').text for link in links]
+    return {
+        title: str(link.get_attribute("href")) for title, link in zip(titles, links, strict=True) if title
+    }
+
+
+def everything(browser: Browser) -> str:
+    """The page's text, and what tables drawn on a canvas say to a screen reader."""
+    return str(browser.run(_EVERYTHING))
+
+
+def defects(browser: Browser, theme: Theme) -> list[str]:
+    """What no page of a lake that is whole may show; empty where all is well."""
+    wrong = [f"a traceback: {box.text[:300]!r}" for box in browser.all('[data-testid="stException"]')]
+    # a verdict on a GPU may be a red box as well: dashboard/notices.py is known by the advice below it
+    advice = [line for line in browser.text().splitlines() if line.startswith("Try: ")]
+    wrong += [f"an error that says {line!r}" for line in advice]
+    if not any(heading.text for heading in browser.all("h1")):
+        wrong.append("no heading")
+    if px := browser.overflow_px():
+        wrong.append(f"{px} pixels too wide")
+    if (browser.run(_LUMINANCE) < 0.5) != (theme == "dark"):
+        wrong.append(f"it is not {theme}")
+    unnamed = [i.get_attribute("outerHTML") for i in browser.all('input[role="combobox"]:not([aria-label])')]
+    return wrong + [f"a choice without a name: {str(html)[:100]}" for html in unnamed]
+
+
+def tab_through(browser: Browser, times: int) -> list[str]:
+    """Role and name of what has the focus after each Tab from the top of the page."""
+    reached = []
+    for _ in range(times):
+        ActionChains(browser.driver).send_keys(Keys.TAB).perform()
+        reached.append(focused(browser))
+    return reached
+
+
+def tab_to(browser: Browser, wanted: str, times: int) -> None:
+    """Press Tab until `wanted` has the focus."""
+    for _ in range(times):
+        ActionChains(browser.driver).send_keys(Keys.TAB).perform()
+        if focused(browser) == wanted:
+            return
+    raise AssertionError(f"{times} times Tab, and never at {wanted}")
+
+
+def focused(browser: Browser) -> str:
+    return str(browser.run(_FOCUSED))
+
+
+def click_red_cell(browser: Browser) -> None:
+    """The one cell of the fleet's map that is at the alarm level. In the light theme, where that is red."""
+    browser.until(lambda: browser.run(_RED_CELL) is not None, "no red cell on the map")
+    x, y = browser.run(_RED_CELL)
+    mouse = ActionBuilder(browser.driver)
+    mouse.pointer_action.move_to_location(round(x), round(y)).click()
+    mouse.perform()
