@@ -16,8 +16,9 @@ def main() -> None:
     logging.disable(logging.WARNING)  # Streamlit warns that nobody looks at the page
     begun_s = time.perf_counter()
     from collector.config import Config
-    from dashboard import app, cells, fleet_picture, now, operating_point
+    from dashboard import app, now, operating_point
     from dashboard.colours import COLOURS
+    from dashboard.fleet import cells, picture
 
     assert app is not None
     lake = sys.argv[1]
@@ -28,7 +29,7 @@ def main() -> None:
         clock_s, cpu_s = time.perf_counter(), time.process_time()
         fleet = operating_point.with_levels(Config(), now.fleet(lake))
         found = cells.lay_out(cells.scoped(fleet), COLOURS["risk"])
-        sent = json.dumps(fleet_picture.picture(found, COLOURS["risk"]))
+        sent = json.dumps(picture.picture(found, COLOURS["risk"]))
         now.incidents(lake)
         return time.perf_counter() - clock_s, time.process_time() - cpu_s, found.frame.height, len(sent)
 

@@ -11,7 +11,13 @@ import streamlit as st
 from collector.config import Config
 from collector.config_file import load
 from collector.errors import ForeshockError
-from dashboard import desk, effective, fleet, gpu, incidents, model, notices
+from dashboard import notices
+from dashboard.desk import page as desk
+from dashboard.effective import page as effective
+from dashboard.fleet import page as fleet
+from dashboard.gpu import page as gpu
+from dashboard.incidents import page as incidents
+from dashboard.model import page as model
 
 
 def main() -> None:

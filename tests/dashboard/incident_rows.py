@@ -24,7 +24,7 @@ REASON = Reason(
 def script() -> None:
     """What a page of the app runs; the config comes from $FORESHOCK_CONFIG."""
     from collector.config_file import load
-    from dashboard import incidents
+    from dashboard.incidents import page as incidents
 
     incidents.page(load())
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.cells import MAX_CELLS, lay_out, scoped
 from dashboard.colours import COLOURS, MARKS, STATES, Theme, alarmed
-from dashboard.fleet_map import gpu_at
-from dashboard.fleet_picture import picture
-from dashboard.racks import with_racks
+from dashboard.fleet.cell_map import gpu_at
+from dashboard.fleet.cells import MAX_CELLS, lay_out, scoped
+from dashboard.fleet.picture import picture
+from dashboard.fleet.racks import with_racks
 from tests.lake_fixture import uuid
 
 FLEET = {

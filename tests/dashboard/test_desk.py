@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import desk, desk_result
-from dashboard.desk_chart import Choice, choose, draw, is_mixed, suggest
+from dashboard.desk import page as desk
+from dashboard.desk import result
+from dashboard.desk.chart import Choice, choose, draw, is_mixed, suggest
 from pipeline.questions import questions
 from pipeline.sql import Limits
 from pipeline.sql_apart import Answer
@@ -26,7 +27,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 def _page(config_path: str) -> None:
     from collector.config_file import load
-    from dashboard import desk
+    from dashboard.desk import page as desk
 
     desk.page(load(config_path))
 
@@ -231,20 +232,20 @@ def test_csv_and_parquet_read_back() -> None:
             "blob": [b"\x01", None],
         }
     )
-    back = pl.read_csv(io.BytesIO(desk_result.as_csv(rows)))
+    back = pl.read_csv(io.BytesIO(result.as_csv(rows)))
     assert back["time"][0] == "2026-03-01T00:00:00Z"
     assert json.loads(back["reasons"][0]) == [{"text": "a,b", "share": 0.5}]
     assert back["reasons"][1] is None
     assert back["zero"].to_list() == [0, None]
     assert back["blob"][0] == 1 or back["blob"][0] == "01"
-    assert pl.read_parquet(io.BytesIO(desk_result.as_parquet(rows))).equals(rows)
+    assert pl.read_parquet(io.BytesIO(result.as_parquet(rows))).equals(rows)
 
 
 def test_odd_types_can_be_shown() -> None:
     rows = pl.DataFrame(
         {"m": [[1, 2], None], "s": [{"a": 1}, None], "d": pl.Series([1, None], dtype=pl.Decimal(9, 2))}
     )
-    shown = desk_result.viewable(rows)
+    shown = result.viewable(rows)
     assert shown["m"].to_list() == ["[1,2]", None]
     assert shown["s"].to_list() == ['{"a":1}', None]
     assert shown["d"].to_list() == [1.0, None]
@@ -252,5 +253,5 @@ def test_odd_types_can_be_shown() -> None:
 
 def test_the_summary_counts_in_words() -> None:
     rows = pl.DataFrame({"a": [1]})
-    assert desk_result.summary(Answer(rows, False, 0.5), 10) == "1 row, 1 columns, 0.50 s"
-    assert desk_result.summary(Answer(rows, True, 0.5), 1).startswith("**Cut at 1 rows**")
+    assert result.summary(Answer(rows, False, 0.5), 10) == "1 row, 1 columns, 0.50 s"
+    assert result.summary(Answer(rows, True, 0.5), 1).startswith("**Cut at 1 rows**")

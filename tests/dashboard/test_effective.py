@@ -10,8 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from collector.errors import ForeshockError
-from dashboard.charts_effective import arms, losses
-from dashboard.effective_whatif import FIELDS, arguments, fetch
+from dashboard.effective.charts import arms, losses
+from dashboard.effective.whatif import FIELDS, arguments, fetch
 from pipeline.effective_time import CAUSES, measure
 from pipeline.lake import Lake
 from tests.pipeline.job_lakes import fault, lake, minutes
@@ -19,7 +19,7 @@ from tests.pipeline.job_lakes import fault, lake, minutes
 
 def script() -> None:
     from collector.config_file import load
-    from dashboard import effective
+    from dashboard.effective import page as effective
 
     effective.page(load())
 

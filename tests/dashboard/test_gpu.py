@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import gpu_choice
+from dashboard.gpu import choice as gpu_choice
 from pipeline.lake import Lake
 from tests.lake_fixture import JOB, Story, make_lake, uuid
 
@@ -18,7 +18,7 @@ from tests.lake_fixture import JOB, Story, make_lake, uuid
 def _run() -> None:
     """What the browser shows at /gpu; AppTest runs this function's body as a script."""
     from collector.config_file import load
-    from dashboard import gpu
+    from dashboard.gpu import page as gpu
 
     gpu.page(load())
 

@@ -14,17 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard import gpu_facts, gpu_life, gpu_past, queries_life
-from dashboard.charts_gpu import Panel, View, life
-from dashboard.charts_node import lines
-from dashboard.charts_reasons import reasons
 from dashboard.colours import Theme
-from dashboard.gpu_choice import WINDOWS, resolve, window_of
-from dashboard.gpu_facts import Facts, span
-from dashboard.gpu_readings import READINGS
-from dashboard.gpu_signs import differences, verdict
-from dashboard.gpu_words import plain
-from dashboard.queries_node import node_life
+from dashboard.gpu import facts, life_queries, past
+from dashboard.gpu import life as gpu_life
+from dashboard.gpu.choice import WINDOWS, resolve, window_of
+from dashboard.gpu.facts import Facts, span
+from dashboard.gpu.life_chart import Panel, View, life
+from dashboard.gpu.node_chart import lines
+from dashboard.gpu.node_queries import node_life
+from dashboard.gpu.readings import READINGS
+from dashboard.gpu.reasons_chart import reasons
+from dashboard.gpu.signs import differences, verdict
+from dashboard.gpu.words import plain
 from pipeline.lake import Lake
 from tests.lake_fixture import END, Story, make_lake, uuid
 
@@ -36,8 +37,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     return make_lake(tmp_path_factory.mktemp("lake"))
 
 
-def _life(story: Story, gpu: str, peers: list[str], source: queries_life.Source) -> pl.DataFrame:
-    return queries_life.life(str(story.path), gpu, peers, HOUR, bucket_s=60, source=source)
+def _life(story: Story, gpu: str, peers: list[str], source: life_queries.Source) -> pl.DataFrame:
+    return life_queries.life(str(story.path), gpu, peers, HOUR, bucket_s=60, source=source)
 
 
 def test_counters_are_told_a_minute_and_read_alike_from_both_tables(story: Story) -> None:
@@ -60,7 +61,7 @@ def test_a_counter_that_began_again_counts_from_0(tmp_path: Path) -> None:
         for n, v in enumerate(values)
     ]
     Lake(tmp_path).append("telemetry", pl.DataFrame(rows))
-    found = queries_life.life(str(tmp_path), "g", [], HOUR, bucket_s=60, source="telemetry")
+    found = life_queries.life(str(tmp_path), "g", [], HOUR, bucket_s=60, source="telemetry")
     assert found["pcie_replay"].to_list() == [None, 60, 5, 60]
 
 
@@ -73,7 +74,7 @@ def test_peers_are_those_of_the_same_job(tmp_path: Path) -> None:
     uuids = [f"g{n}" for n in range(5)]
 
     def band(gpu: str) -> tuple[object, ...]:
-        found = queries_life.life(str(tmp_path), gpu, uuids, HOUR, bucket_s=60, source="telemetry")
+        found = life_queries.life(str(tmp_path), gpu, uuids, HOUR, bucket_s=60, source="telemetry")
         return found.select("peers", "temperature_c", "temperature_c_mid").row(0)
 
     assert band("g0") == (2, 50, 60)
@@ -157,7 +158,7 @@ def test_all_panels_share_one_pointer_and_one_time_axis(story: Story, theme: The
     rows = _life(story, story.failing, [uuid(1, i) for i in range(8)], "telemetry").with_columns(
         risk=pl.lit(0.5)
     )
-    marks = queries_life.marks(str(story.path), story.failing, HOUR)
+    marks = life_queries.marks(str(story.path), story.failing, HOUR)
     panels = [Panel("risk", "Risk", (0, 1), level=0.5), *(Panel(r.key, r.title, r.least) for r in READINGS)]
     spec = life(panels, rows, marks, View(HOUR, theme))
     assert len(spec["vconcat"]) == len(panels) + 1
@@ -170,7 +171,7 @@ def test_all_panels_share_one_pointer_and_one_time_axis(story: Story, theme: The
 
 def test_the_charts_are_vega_lite(story: Story) -> None:
     rows = _life(story, story.failing, [uuid(1, 0)], "telemetry")
-    marks = queries_life.marks(str(story.path), story.failing, HOUR)
+    marks = life_queries.marks(str(story.path), story.failing, HOUR)
     panel = Panel("power_w", "Power", (0, 1), level=0.5)
     told = gpu_life.reason_rows([{"feature": "a", "value": 1.0, "healthy": "0", "share": 0.4, "text": ""}])
     node = node_life(str(story.path), [story.failing], HOUR, 60, "rollups")
@@ -215,15 +216,13 @@ def test_the_card_before_is_judged_by_what_it_did_in_this_slot(faults: int, word
         "gpu_uuid": ["new", "old", "older"], "first": [END - day, END - 3 * day, END - 9 * day],
         "last": [END, END - day, END - 4 * day], "faults": [0, faults, 7], "fault": [None, "Xid 79", "Xid 48"],
     })  # fmt: skip
-    assert words in gpu_past.before(rows, "new", "n 0")
-    assert "`older`" in gpu_past.before(rows, "old", "n 0")
-    assert "no other card" in gpu_past.before(rows, "older", "n 0")
+    assert words in past.before(rows, "new", "n 0")
+    assert "`older`" in past.before(rows, "old", "n 0")
+    assert "no other card" in past.before(rows, "older", "n 0")
 
 
 def test_a_gpu_that_nobody_knows_has_no_facts(story: Story) -> None:
-    assert (
-        gpu_facts.of(str(story.path), "GPU-nobody", pl.DataFrame({"node": [], "gpu_uuid": []}), None) is None
-    )
+    assert facts.of(str(story.path), "GPU-nobody", pl.DataFrame({"node": [], "gpu_uuid": []}), None) is None
 
 
 def test_a_gpu_is_found_by_uuid_by_place_and_by_part() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from collector.config import Config
 from collector.errors import ForeshockError
-from dashboard.incidents_door import Word, tell
+from dashboard.incidents.door import Word, tell
 from tests.dashboard.incident_rows import incident, opened, text, write_three
 from tests.lake_fixture import make_lake
 

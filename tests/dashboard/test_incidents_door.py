@@ -19,8 +19,8 @@ from alerting.serve import watch
 from collector.config import Config, DashboardConfig, LakeConfig, SpoolConfig, WatchConfig
 from collector.errors import ForeshockError
 from collector.records import TOPIC_OPERATOR, TOPIC_RISKS, Risk
-from dashboard import incidents_door
-from dashboard.incidents_door import Signer, Word, checked, command, signer, tell
+from dashboard.incidents import door
+from dashboard.incidents.door import Signer, Word, checked, command, signer, tell
 from pipeline.lake import Lake
 from pipeline.stream import open_stream
 from tests.dashboard.incident_rows import incident, opened, text, write_three
@@ -100,7 +100,7 @@ def test_a_word_without_a_name_is_not_sent(three: Path, monkeypatch: pytest.Monk
 
 
 def test_a_command_that_hangs_is_a_sentence(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incidents_door, "_DEADLINE_S", 0.01)
+    monkeypatch.setattr(door, "_DEADLINE_S", 0.01)
     with pytest.raises(ForeshockError, match="nobody knows whether it was heard"):
         tell(Config(dashboard=DashboardConfig(may_write=True)), Word("ack", incident(3).incident_id, "ann"))
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.incidents_evidence import Evidence, decode, timeline
+from dashboard.incidents.evidence import Evidence, decode, timeline
 from tests.dashboard.incident_rows import NOON
 
 

@@ -25,7 +25,7 @@ Edit = Callable[[Path], None]
 def script() -> None:
     """What a page of the app runs; the config comes from $FORESHOCK_CONFIG."""
     from collector.config_file import load
-    from dashboard import model
+    from dashboard.model import page as model
 
     model.page(load())
 

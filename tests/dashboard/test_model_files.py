@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.errors import ForeshockError
-from dashboard import model_evaluation, model_files
-from dashboard.model_files import Card
+from dashboard.model import evaluation, files
+from dashboard.model.files import Card
 from models.cards import decode
 from models.registry import Registry
 
@@ -22,7 +22,7 @@ DEMO = Path(__file__).parents[2] / "demo" / "registry"
 
 def test_it_reads_what_the_registry_wrote() -> None:
     """The same files through the models' own reader."""
-    ours, theirs = model_files.read(DEMO), Registry(DEMO)
+    ours, theirs = files.read(DEMO), Registry(DEMO)
     assert ours is not None
     assert ours.active == theirs.active()
     assert tuple(ours.cards) == theirs.list()
@@ -43,9 +43,9 @@ def test_any_bytes_are_an_evaluation_or_an_error_in_words(data: bytes) -> None:
         model_id="m",
         created=datetime(2026, 1, 1, tzinfo=UTC),
         synthetic=True,
-        point=model_files.Point(threshold=1.0),
+        point=files.Point(threshold=1.0),
     )
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "evaluation.json").write_bytes(data)
         with pytest.raises(ForeshockError):
-            model_evaluation.read(Path(folder), card)
+            evaluation.read(Path(folder), card)

@@ -19,10 +19,11 @@ from rich.console import Console
 
 from collector.config import Config, LakeConfig
 from collector.errors import ForeshockError
-from dashboard import now, top
-from dashboard.fleet_sql import FLEET, OPEN_INCIDENTS, SILENT_S
-from dashboard.top_frame import frame, plain
-from dashboard.top_rows import MARKS, Look, nodes, with_standing
+from dashboard import now
+from dashboard.terminal import top
+from dashboard.terminal.frame import frame, plain
+from dashboard.terminal.rows import MARKS, Look, nodes, with_standing
+from dashboard.terminal.sql import FLEET, OPEN_INCIDENTS, SILENT_S
 from pipeline.lake import Lake
 from pipeline.sql import connect
 from tests.lake_fixture import END, Story, make_lake

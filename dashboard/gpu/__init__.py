@@ -1,0 +1,1 @@
+"""One GPU's page, or one node's."""

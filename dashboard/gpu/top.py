@@ -1,0 +1,158 @@
+"""The head of the GPU page: what it is, how it stands, is the alert true, and what was done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+import polars as pl
+import streamlit as st
+
+from collector.clock import to_datetime
+from collector.config import Config
+from dashboard import freshness
+from dashboard.gpu import life_queries, present
+from dashboard.gpu.facts import Facts, Row
+from dashboard.gpu.signs import Verdict, Word, differences, verdict
+from dashboard.gpu.words import link, plain
+
+_BEFORE: Final = timedelta(minutes=15)
+"""Signs from so long before the incident opened count; without one, those of the last hour."""
+_FRESH: Final[Mapping[str, Literal["green", "blue", "orange"]]] = {
+    "live": "green", "demo": "blue", "late": "orange",
+}  # fmt: skip
+_BOXES: Final[Mapping[Word, tuple[Callable[..., object], str]]] = {
+    "failed": (st.error, ":material/dangerous:"),
+    "likely": (st.error, ":material/priority_high:"),
+    "alone": (st.warning, ":material/help:"),
+    "odd": (st.warning, ":material/visibility:"),
+    "calm": (st.success, ":material/check:"),
+}
+
+
+def head(config: Config, facts: Facts, level: float) -> None:
+    """Name, freshness, identity, and how it stands now."""
+    last = facts.last
+    now = to_datetime(config.make_clock().time_s())
+    word, sentence = freshness.freshness(facts.newest, now, config.clock.speed)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(facts.where, width="content", anchor=False)
+        if last["synthetic"]:
+            st.badge(
+                "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
+            )
+        st.badge(facts.state, color="green" if facts.state == "ok" else "red")
+        st.badge(word, color=_FRESH.get(word, "red"))
+        st.caption(sentence, width="content")
+    st.caption(_identity(facts), unsafe_allow_html=True)
+    _numbers(facts, level)
+
+
+def _identity(facts: Facts) -> str:
+    told = facts.inventory or {}
+    parts = {
+        "": facts.gpu, "PCI": facts.last["pci_bdf"], "model": told.get("name"), "serial": told.get("serial"),
+        "part": told.get("board_part_number"), "VBIOS": told.get("vbios_version"),
+        "driver": told.get("driver_version"), "GSP": told.get("gsp_firmware_version"),
+    }  # fmt: skip
+    text = " · ".join(f"{name} {plain(value)}".strip() for name, value in parts.items() if value)
+    node = link("gpu", f"all GPUs of {facts.last['node']}", node=facts.last["node"])
+    return f"{text} · {node}" if told else f"{text} · no inventory yet · {node}"
+
+
+def _numbers(facts: Facts, level: float) -> None:
+    last, risk = facts.last, facts.prediction
+    heard_s = (facts.newest - last["time"]).total_seconds()
+    shown = {
+        "Risk": ("not scored", None) if risk is None else (f"{risk['risk']:.2f}", f"alarm at {level:.2g}"),
+        "Temperature": (_number(last, "temperature_c", "°C"), None),
+        "Power": (_number(last, "power_w", "W"), None),
+        "SM utilisation": (_number(last, "sm_util_pct", "%"), None),
+        "Job": (last.get("job") or "none known", None),
+        "Last heard": (f"{last['time']:%H:%M:%S}", _ago(last, heard_s)),
+    }
+    with st.container(horizontal=True):
+        for label, (value, note) in shown.items():
+            st.metric(label, value, note, delta_color="off", delta_arrow="off", border=True, height="stretch")
+
+
+def _ago(last: Row, heard_s: float) -> str:
+    behind = (
+        "with the newest of the lake" if heard_s < 1 else f"{freshness.spoken(heard_s)} before the newest"
+    )
+    return f"{last['time']:%Y-%m-%d} UTC, {behind}"
+
+
+def _number(row: Row, column: str, unit: str) -> str:
+    value = row.get(column)
+    return "no reading" if value is None else f"{value:.0f} {unit}"
+
+
+def is_it_true(lake: str, facts: Facts, level: float) -> None:
+    """The verdict and its signs."""
+    found = judge(lake, facts, level)
+    box, icon = _BOXES[found.word]
+    signs = "".join(f"\n- {sign}" for sign in found.signs)
+    box(f"**{found.sentence}**{signs}", icon=icon)
+
+
+def judge(lake: str, facts: Facts, level: float) -> Verdict:
+    """What speaks for the alert beside the risk itself."""
+    incident = facts.incident
+    open_now = incident is not None and bool(incident["is_open"])
+    begun = incident["opened"] - _BEFORE if incident is not None and open_now else facts.newest
+    since = max(min(begun, facts.newest - timedelta(hours=1)), facts.newest - timedelta(days=1))
+    failed = present.failures(lake, facts.gpu, since)
+    whole = facts.newest.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    rows = life_queries.life(lake, facts.gpu, facts.peers, (since, whole), bucket_s=60, source="rollups")
+    risk = facts.prediction
+    return verdict(
+        alarmed=open_now or (risk is not None and risk["risk"] >= level),
+        failed=[_failure(row) for row in failed.head(4).iter_rows(named=True)],
+        state=facts.state,
+        differs=differences(rows),
+    )
+
+
+def _failure(row: Mapping[str, Any]) -> str:
+    return f"**{row['what']}** at {row['time']:%H:%M:%S}: {plain(row['text'])}"
+
+
+def what_was_done(lake: str, facts: Facts) -> None:
+    """The open incident, or the one that the URL names, and its actions as they stand."""
+    found = facts.incident
+    if found is None:
+        st.info(
+            "No open incident. A risk at the alarm level or a terminal Xid opens one.",
+            icon=":material/inbox:",
+        )
+        return
+    stands = "Open incident" if found["is_open"] else f"Incident, {found['state']}"
+    kind = plain(f"{found['severity']}, {found['cause']}")
+    with st.container(border=True):
+        st.markdown(
+            f"**{stands}** ({kind}), opened {found['opened']:%Y-%m-%d %H:%M:%S} UTC. "
+            f"{link('incidents', 'Its story', incident=found['incident_id'])}",
+            unsafe_allow_html=True,
+        )
+        if found["summary"]:
+            st.markdown(
+                plain(str(found["summary"]).splitlines()[0])
+            )  # the rest of the notice stands on this page
+        _actions(present.done(lake, found["incident_id"]))
+
+
+def _actions(rows: pl.DataFrame) -> None:
+    if rows.is_empty():
+        st.caption("Nothing was done yet.")
+        return
+    st.dataframe(
+        rows.select("time", "action", "state", "detail"),
+        hide_index=True,
+        height=38 + 35 * min(rows.height, 5),
+        column_config={
+            "time": st.column_config.DatetimeColumn("UTC", format="HH:mm:ss", timezone="UTC", width=80)
+        },
+        alt="What was done about this incident, one row per action as it stands",
+    )

@@ -1,0 +1,1 @@
+"""`foreshock top`: the fleet in a terminal."""
