@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from alerting.action import INTENTS, Action, ActionName
-from alerting.bills import Option
+from alerting.bills import JobState, Option
 from alerting.choice import choose
 from alerting.economics import break_even_checkpoint, break_even_drain
 from alerting.incident import ChangeName, Incident, incident_row
@@ -25,15 +25,17 @@ _MOVE: Final[tuple[Option, ...]] = ("checkpoint", "no_new_work", "migrate")
 def wanted(incident: Incident, risk: Risk, rules: Rules) -> dict[ActionName, str]:
     """What a risk of this height asks for, each with its arithmetic; nothing where it would not pay.
 
-    A checkpoint from p > C_p / w on. The node takes no new work from p > (C_p + P) / (w + U) on, the price of moving
+    A checkpoint from p > C_p / w on, with the p of a fault before the next regular one, which saves the work anyhow.
+    The node takes no new work from p > (C_p + P) / (w + U) on, the price of moving
     for nothing: what runs stays, unless `rules.migrate` allows to move it and that costs the job least.
     """
     if incident.state == "failed" or risk.risk < rules.alarm_at(risk.model_id):
         return {}
     job, p = rules.situation(incident), risk.risk
     asks: dict[ActionName, str] = {}
-    if p > break_even_checkpoint(job.costs, job.since_checkpoint_s):
-        asks["checkpoint"] = choose(p, job, _SAVE).arithmetic
+    soon = _before_next_save(p, job, risk.horizon_s)
+    if soon > break_even_checkpoint(job.costs, job.since_checkpoint_s):
+        asks["checkpoint"] = choose(soon, job, _SAVE).arithmetic + _why_less(risk, soon, job.costs.interval_s)
     if p > break_even_drain(job.costs, job.since_checkpoint_s):
         if rules.migrate and choose(p, job, _MOVE).option == "migrate":
             asks["drain_now"] = choose(p, job, _MOVE).arithmetic
@@ -42,6 +44,23 @@ def wanted(incident: Incident, risk: Risk, rules: Rules) -> dict[ActionName, str
                 f"what runs stays, nothing new starts: leaving would pay: {choose(p, job, _LEAVE).arithmetic}"
             )
     return asks
+
+
+def _before_next_save(p: float, job: JobState, horizon_s: int) -> float:
+    """The part of `p` within T. All of it where the last checkpoint is older than T: that job keeps to no interval."""
+    interval_s, since_s = job.costs.interval_s, job.since_checkpoint_s
+    if since_s is not None and since_s > interval_s:
+        return p
+    return p * min(1.0, interval_s / horizon_s)
+
+
+def _why_less(risk: Risk, soon: float, interval_s: float) -> str:
+    if soon == risk.risk:
+        return ""
+    return (
+        f"; p {soon:.3g} = {risk.risk:.3g} x T {interval_s:.0f} s / horizon {risk.horizon_s} s: "
+        "a regular save comes after T"
+    )
 
 
 def settle(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from collector.config import Config
 from collector.errors import ForeshockError
-from models.registry import Registry
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +19,8 @@ def level_of(root: Path, model_id: str) -> float | None:
 
 def alarm_level(config: Config) -> float:
     """The risk from which on this site raises alarms now: of its active model, else of the settings."""
+    from models.registry import Registry
+
     active = Registry(config.models.registry).active()
     own = None if active is None or not config.watch.own_level else level_of(config.models.registry, active)
     return config.watch.alarm_level if own is None else own
@@ -27,6 +28,8 @@ def alarm_level(config: Config) -> float:
 
 @lru_cache(maxsize=64)
 def _known(root: Path, model_id: str) -> float | None:
+    from models.registry import Registry
+
     try:
         return Registry(root).card(model_id).point.threshold
     except ForeshockError as e:
