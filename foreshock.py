@@ -20,6 +20,7 @@ from collector import help
 from collector.config import Config
 from collector.config_file import load
 from collector.errors import ConfigError, ForeshockError, NotInstalledError
+from effective_time import arguments as whatif_arguments
 from models import arguments
 
 Command = Callable[[argparse.Namespace, Config], int]
@@ -171,6 +172,12 @@ def _ettr(args: argparse.Namespace, config: Config) -> int:
     return run(args, config.lake.path, sys.stdout)
 
 
+def _whatif(args: argparse.Namespace, config: Config) -> int:
+    from effective_time.whatif_cli import run
+
+    return run(args, config, sys.stdout, sys.stderr)
+
+
 def _evaluate(args: argparse.Namespace, config: Config) -> int:
     if args.dataset in ("lake", "simulated"):
         from models.telemetry_cli import evaluate
@@ -206,7 +213,7 @@ def _dashboard(args: argparse.Namespace, config: Config) -> int:
 
 
 def _top(args: argparse.Namespace, config: Config) -> int:
-    from dashboard.top import run
+    from dashboard.terminal.top import run
 
     return run(args, config, sys.stdout)
 
@@ -354,6 +361,8 @@ def _add_questions(add: Callable[..., _Parser]) -> None:
     ettr.add_argument("--until", metavar="ISO", type=_moment, help="up to here (default: now)")
     ettr.add_argument("--json", action="store_true", help="one JSON object: fleet, jobs, interruptions")
     ettr.add_argument("--plot", metavar="FILE.png", help="the loss by cause as stacked bars")
+    whatif = add("whatif", _whatif, "what prediction would be worth to a job", whatif_arguments.WHATIF)
+    whatif_arguments.add_whatif(whatif)
     evaluate = add(
         "evaluate", _evaluate, "how well faults are foretold, on real fault histories", help.EVALUATE
     )

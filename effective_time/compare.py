@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +16,7 @@ from alerting.settings import rules_of
 from alerting.waste import Predictor, Run, job_mtbf_s
 from collector.config import WatchConfig
 from effective_time.alarms import Foreteller, foretell
-from effective_time.faults import draw
+from effective_time.faults import REPAIR_MEDIAN_S, draw
 from effective_time.job import LOSSES
 from effective_time.rates import Rates
 from effective_time.simulate import Outcome, Setup, simulate
@@ -31,8 +31,9 @@ MOST_RECALL: Final = 0.99
 class Case:
     """`recall` counts all interruptions that GPUs caused, whose share of all is the rates'; leads of C_p or more.
 
-    `spare_nodes` None: one in 32, four at least. `limits_as_shipped`: the caps on drains are the policy's defaults,
-    else a tenth of the nodes, which never hold anything back here.
+    `spare_nodes` None: one in 32, four at least. `limits_as_shipped`: the caps on drains are the policy's defaults;
+    else `caps` (drained_nodes, predicted_drains); else a tenth of the nodes, which never hold anything back here.
+    `repair_h` is the median of the repairs.
     """
 
     gpus: int
@@ -46,6 +47,8 @@ class Case:
     migrate: bool = True
     limits_as_shipped: bool = False
     interval_s: float | None = None
+    repair_h: float = REPAIR_MEDIAN_S / 3600.0
+    caps: tuple[int, int] | None = None
 
     @property
     def nodes(self) -> int:
@@ -73,11 +76,24 @@ class Case:
             proactive_s=self.stack.proactive_s, move_s=self.stack.move_s,
         )  # fmt: skip
 
+    @property
+    def breaks_even_at(self) -> float:
+        """The precision from which a planned move pays, (C_p + P) / (T/2 + U), on average over an interval."""
+        interval_s = self.best_interval_s(foretold=False)
+        return (self.stack.proactive_s + self.stack.move_s) / (interval_s / 2 + self.stack.recovery_s)
+
+    @property
+    def pays(self) -> bool:
+        """Alarms are worth heeding: by a move; without leave to move, by a save that no regular one comes before."""
+        if self.migrate:
+            return self.precision >= self.breaks_even_at
+        return self.lead_s < self.best_interval_s(foretold=False) / 2
+
     def best_interval_s(self, *, foretold: bool) -> float:
-        """Young/Daly's, longer where faults are foretold (Aupy et al.); `interval_s` where it is given."""
+        """Young/Daly's, longer where faults are foretold and it pays (Aupy et al.); `interval_s` where it is given."""
         if self.interval_s is not None:
             return self.interval_s
-        recall = min(self.recall_of_all, MOST_RECALL) if foretold else 0.0
+        recall = min(self.recall_of_all, MOST_RECALL) if foretold and self.pays else 0.0
         return young_daly_interval_s(self.stack.checkpoint_s, self.run.mtbf_s, recall)
 
 
@@ -106,11 +122,13 @@ class Comparison:
     mtbf_with_s: Spread
     asked: dict[str, float]
     """Actions of the policy a day."""
+    asked_on_risk: dict[str, float]
+    """Of them those that a mere risk asked for."""
     avoided_share: float
     """Of all faults of the job's nodes, those whose node the job had left."""
 
 
-def compare(case: Case, seeds: Sequence[int]) -> Comparison:
+def compare(case: Case, seeds: Iterable[int]) -> Comparison:
     """Simulate both arms for each seed. Synthetic faults at the case's rates."""
     pairs = [_pair(case, seed) for seed in seeds]
     plain, ours = [p for p, _ in pairs], [o for _, o in pairs]
@@ -118,8 +136,8 @@ def compare(case: Case, seeds: Sequence[int]) -> Comparison:
     return Comparison(
         case, len(pairs), spread([o.ettr for o in plain]), spread([o.ettr for o in ours]),
         spread([o.ettr - p.ettr for p, o in pairs]), lost_share(plain), lost_share(ours),
-        spread([_mtbf_s(o) for o in plain]), spread([_mtbf_s(o) for o in ours]),
-        {k: n / (len(ours) * case.days) for k, n in sum((Counter(o.asked) for o in ours), Counter()).items()},
+        _mtbf_s(plain), _mtbf_s(ours),
+        _a_day([o.asked for o in ours], case.days), _a_day([o.asked_on_risk for o in ours], case.days),
         sum(o.avoided for o in ours) / met if met else 0.0,
     )  # fmt: skip
 
@@ -133,7 +151,8 @@ def rules(case: Case) -> Rules:
     )  # fmt: skip
     if not case.limits_as_shipped:
         most = max(config.drained_nodes, case.nodes // 10)
-        config = replace(config, drained_nodes=most, predicted_drains=most)
+        drained, predicted = case.caps or (most, most)
+        config = replace(config, drained_nodes=drained, predicted_drains=predicted)
     return rules_of(config)
 
 
@@ -153,19 +172,19 @@ def lost_share(outcomes: Sequence[Outcome]) -> dict[str, float]:
 
 def spread(values: Sequence[float]) -> Spread:
     """Mean and 95 % interval; the mean alone three times where there is one value."""
-    from scipy import stats
+    from scipy.special import stdtrit
 
     mean = float(np.mean(values))
     if len(values) < 2:
         return Spread(mean, mean, mean)
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    half = float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(len(values)))
     return Spread(mean, mean - half, mean + half)
 
 
 def _pair(case: Case, seed: int) -> tuple[Outcome, Outcome]:
     world = draw(
         nodes=case.nodes + case.spares, faults_per_node_day=case.rates.faults_per_gpu_day * case.gpus / case.nodes,
-        days=case.days, seed=seed, gpu_share=case.rates.gpu_share,
+        days=case.days, seed=seed, gpu_share=case.rates.gpu_share, repair_median_s=3600.0 * case.repair_h,
     )  # fmt: skip
     plain = simulate(world, setup(case, foretold=False))
     if case.recall == 0.0:
@@ -177,5 +196,13 @@ def _pair(case: Case, seed: int) -> tuple[Outcome, Outcome]:
     return plain, simulate(world, setup(case, foretold=True), foretell(world, by, seed), rules(case))
 
 
-def _mtbf_s(outcome: Outcome) -> float:
-    return outcome.span_s / outcome.interruptions if outcome.interruptions else math.inf
+def _a_day(counts: Sequence[dict[str, int]], days: float) -> dict[str, float]:
+    found: Counter[str] = sum((Counter(c) for c in counts), Counter())
+    return {name: n / (len(counts) * days) for name, n in found.items()}
+
+
+def _mtbf_s(outcomes: Sequence[Outcome]) -> Spread:
+    """The inverse of the mean rate, so that a run without an interruption counts; inf where none had one."""
+    rate = spread([o.interruptions / o.span_s for o in outcomes])
+    mean, high, low = (1.0 / r if r > 0.0 else math.inf for r in (rate.mean, rate.low, rate.high))
+    return Spread(mean, low, high)

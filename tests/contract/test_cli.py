@@ -20,6 +20,7 @@ COMMANDS = [
     "incidents",
     "demo",
     "ettr",
+    "whatif",
     "sql",
     "dashboard",
     "doctor",
