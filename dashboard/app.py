@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Final
 
 import streamlit as st
 
@@ -19,9 +20,12 @@ from dashboard.gpu import page as gpu
 from dashboard.incidents import page as incidents
 from dashboard.model import page as model
 
+_STYLE: Final = Path(__file__).with_name("style.css")
+
 
 def main() -> None:
     st.set_page_config(page_title="Foreshock", page_icon="🌋", layout="wide")
+    st.html(_STYLE)
     try:
         config = _config()
     except ForeshockError as e:

@@ -28,18 +28,18 @@ MARKS: Final = {
 }
 
 _HEAT: Final[dict[Theme, Sequence[str]]] = {
-    "light": ("#e9edf1", "#fdd49e", "#fc8d59", "#d7301f", "#7f0000"),
+    "light": ("#d9e0e7", "#fcbf7f", "#f98b52", "#d7301f", "#7f0000"),
     "dark": ("#2b3440", "#6b3a3f", "#b5482f", "#ef8a2c", "#ffe680"),
 }
 _LOAD: Final[dict[Theme, Sequence[str]]] = {
-    "light": ("#eef3f8", "#c6dbef", "#6baed6", "#2171b5", "#08306b"),
+    "light": ("#dae4ee", "#b5cfe8", "#6baed6", "#2171b5", "#08306b"),
     "dark": ("#232b36", "#234a6d", "#2f76ab", "#5fb0e0", "#d6efff"),
 }
 _OF_STATE: Final[dict[Theme, Sequence[str]]] = {
-    "light": ("#e3e8ed", "#7cc4ee", "#7cc4ee", "#e69f00", "#cc79a7", "#d55e00", "#8a3a00"),
+    "light": ("#d9e0e7", "#7cc4ee", "#7cc4ee", "#e69f00", "#cc79a7", "#d55e00", "#8a3a00"),
     "dark": ("#2b3440", "#56b4e9", "#56b4e9", "#e69f00", "#cc79a7", "#ff7a33", "#ffb38a"),
 }
-UNKNOWN: Final[dict[Theme, str]] = {"light": "#c3c9d0", "dark": "#555c66"}
+UNKNOWN: Final[dict[Theme, str]] = {"light": "#a9b1ba", "dark": "#555c66"}
 
 
 @dataclass(frozen=True, slots=True)

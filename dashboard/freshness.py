@@ -13,7 +13,7 @@ STALE_S: Final = 120.0
 def freshness(newest: datetime, now: datetime, speed: float) -> tuple[str, str]:
     """(a word: live, late, stale or demo; a sentence). On a scaled clock only the lake's own time means anything."""
     if speed != 1.0:
-        return "demo", f"demo clock, {speed:g} times faster than real time; lake time {newest:%H:%M:%S} UTC"
+        return "demo", f"{speed:g} times faster than real time; lake time {newest:%H:%M:%S} UTC"
     age_s = (now - newest).total_seconds()
     word = "stale" if age_s > STALE_S else "late" if age_s > LATE_S else "live"
     return word, f"newest telemetry {newest:%Y-%m-%d %H:%M:%S} UTC, {spoken(age_s)} ago"

@@ -4,22 +4,51 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 from collector.config import Config
 from collector.errors import ConfigError, NotInstalledError
+
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_GRACE_S: Final = 8
+"""Streamlit ends within a second or two; one that hangs is killed."""
 
 
 def run(config: Config) -> int:
     """Serve until stopped; the exit code of Streamlit. Raises NotInstalledError without the dashboard extra."""
     if importlib.util.find_spec("streamlit") is None:
         raise NotInstalledError("the dashboard is not installed", hint="pip install 'foreshock[dashboard]'")
+    # a process group of its own: what a terminal or a service manager says reaches it through us, and once
+    with subprocess.Popen(command(config), env=environment(config), process_group=0) as child:
+        return _until_it_ends(child)
+
+
+def _until_it_ends(child: subprocess.Popen[bytes]) -> int:
+    """Its exit code; 0 where we were told to stop. It is never left behind to hold the port."""
+    told: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        told.append(number)
+        child.terminate()
+
+    before = {number: signal.signal(number, stop) for number in _STOPS}
     try:
-        return subprocess.run(command(config), env=environment(config), check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+        while True:
+            try:
+                code = child.wait(timeout=_GRACE_S if told else 1)
+            except subprocess.TimeoutExpired:
+                if told:
+                    child.kill()
+            else:
+                return 0 if told else code
+    finally:
+        child.kill()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def command(config: Config) -> list[str]:

@@ -1,10 +1,13 @@
 // The fleet's map on one canvas: ten thousand cells are one picture and never ten thousand elements.
-// `data` is what dashboard/fleet_picture.py makes. A chosen cell goes back as {kind, name, column}.
+// `data` is what dashboard/fleet/picture.py makes. A chosen cell goes back as {kind, name, column}.
 
-const HEIGHT_PX = 600;
+const HEIGHT_PX = 660;
 const SMALLEST_PX = 5;
-const GROUP_GAP_PX = 12;
 const TITLE_PX = 15;
+const HEAD_PX = 14; // the GPUs' numbers over their columns
+const NAMED_PX = 13; // from this size on, rows and columns are named
+const TOLD_PX = 40; // and from this one, a cell says its value
+const MOST_FRAMES = 200; // of small cells: more would hide one another
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
@@ -62,28 +65,34 @@ class FleetMap {
   layOut(width) {
     const context = this.canvas.getContext("2d");
     context.font = font(this.root, 11);
+    const names = this.data.groups.map(({ labels }) => this.data.level !== "gpu" ? 0
+      : Math.min(170, Math.max(...labels.map((label) => context.measureText(label ?? "").width)) + 8));
     for (let size = this.data.largest; ; size--) {
-      const plan = this.plan(width, size, context);
+      const plan = this.plan(width, size, names);
       if (plan.height <= HEIGHT_PX || size <= SMALLEST_PX) return plan;
     }
   }
 
-  plan(width, size, context) {
+  plan(width, size, widths) {
     const { groups, level } = this.data;
     const titled = groups.length > 1;
-    const rows = level === "gpu" && size >= 13;
+    const named = level === "gpu" && size >= NAMED_PX;
+    const above = (titled ? TITLE_PX : 0) + (named ? HEAD_PX : 0);
+    const between = size >= 9 ? 12 : 8;
     const places = [];
     let x = 0, y = 0, high = 0;
-    for (const group of groups) {
-      const names = rows ? Math.min(170, Math.max(...group.labels.map((l) => context.measureText(l ?? "").width)) + 8) : 0;
+    groups.forEach((group, n) => {
+      const names = named ? widths[n] : 0;
       const wide = names + group.across * size;
-      const tall = Math.ceil(group.cells.length / group.across) * size + (titled ? TITLE_PX : 0);
-      if (x > 0 && x + wide > width) { x = 0; y += high + GROUP_GAP_PX; high = 0; }
-      places.push({ x: x + names, y: y + (titled ? TITLE_PX : 0), names, wide, across: group.across });
-      x += Math.max(wide, titled && size >= 9 ? 70 : 0) + GROUP_GAP_PX;
+      const tall = Math.ceil(group.cells.length / group.across) * size + above;
+      if (x > 0 && x + wide > width) { x = 0; y += high + between; high = 0; }
+      const step = Math.max(wide, titled && size >= 9 ? 70 : 0) + between;
+      // a title ends before the next one, and before the map's edge
+      places.push({ x: x + names, y: y + above, names, title: Math.min(step - 4, width - x), across: group.across });
+      x += step;
       high = Math.max(high, tall);
-    }
-    return { size, places, titled, height: y + high + 2 };
+    });
+    return { size, places, titled, named, above, height: y + high + 2 };
   }
 
   draw() {
@@ -99,25 +108,29 @@ class FleetMap {
     context.clearRect(0, 0, width, plan.height);
     const shades = this.palette();
     const text = getComputedStyle(this.root).color;
-    this.data.groups.forEach((group, n) => this.drawGroup(context, group, plan.places[n], shades, text));
+    const framed = [];
+    this.data.groups.forEach((group, n) => this.drawGroup(context, group, plan.places[n], shades, text, framed));
+    for (const { x, y, shade } of framed) this.frame(context, x, y, shade, text, framed.length <= MOST_FRAMES);
     this.ring(context, text);
     this.root.dataset.foreshockMap = this.data.level;
   }
 
-  drawGroup(context, group, place, shades, text) {
-    const { size, titled } = this.now;
+  drawGroup(context, group, place, shades, text, framed) {
+    const { size, titled, named, above } = this.now;
     const gap = size >= 9 ? 2 : 1;
     context.textBaseline = "middle";
     context.fillStyle = text;
     context.textAlign = "left";
     context.font = font(this.root, 11);
-    if (titled) fitted(context, group.name, place.x - place.names, place.y - TITLE_PX / 2 - 1, Math.max(place.wide, 70));
-    if (place.names) {
+    if (titled) fitted(context, group.name, place.x - place.names, place.y - above + TITLE_PX / 2 - 1, place.title);
+    if (named) {
+      this.numbers(context, group, place);
       context.textAlign = "right";
       group.labels.forEach((label, row) => fitted(context, label ?? "?", place.x - 6, place.y + (row + 0.5) * size, place.names - 6));
     }
     context.textAlign = "center";
-    context.font = font(this.root, Math.max(8, Math.round(size * 0.62)), "bold");
+    const small = font(this.root, 12), bold = font(this.root, Math.min(34, Math.max(8, Math.round(size * 0.62))), "bold");
+    context.font = bold;
     for (let cell = 0; cell < group.cells.length; cell++) {
       const band = group.cells[cell];
       if (band === ".") continue;
@@ -125,19 +138,41 @@ class FleetMap {
       const shade = band === "?" ? shades.at(-1) : shades[Number(band)];
       context.fillStyle = shade;
       context.fillRect(x, y, size - gap, size - gap);
-      const mark = group.marks[cell];
-      if (mark === " ") continue;
+      const mark = group.marks[cell], middle = x + (size - gap) / 2;
       context.fillStyle = dark(shade) ? "#ffffff" : "#14181f";
-      if (size >= 9) context.fillText(mark, x + (size - gap) / 2, y + (size - gap) / 2 + 0.5);
-      else this.flag(context, x, y, size - gap, text);
+      if (size >= TOLD_PX && group.values[cell] != null) {
+        context.font = small;
+        context.fillText(group.values[cell].toFixed(Math.min(2, this.data.decimals)), middle, y + size - gap - 11);
+        context.font = bold;
+      }
+      if (mark === " ") continue;
+      if (size >= 9) context.fillText(mark, middle, y + (size - gap) / 2 + (size >= TOLD_PX ? -6 : 0.5));
+      else framed.push({ x, y, shade });
     }
   }
 
-  // A cell too small for its mark stands in a frame.
-  flag(context, x, y, inner, text) {
-    context.strokeStyle = text;
-    context.lineWidth = 2;
-    context.strokeRect(x - 1, y - 1, inner + 2, inner + 2);
+  // Of each column whose GPUs have its number.
+  numbers(context, group, place) {
+    const { size } = this.now, rows = group.cells.length / group.across;
+    const number = (column) => {
+      for (let row = 0; row < rows; row++) if (group.cells[row * group.across + column] !== ".") return group.index[row * group.across + column];
+      return null;
+    };
+    context.textAlign = "right";
+    if (place.names >= 30) context.fillText("GPU", place.x - 6, place.y - HEAD_PX / 2);
+    context.textAlign = "center";
+    for (let column = 0; column < group.across; column++) {
+      if (number(column) === column) context.fillText(column, place.x + (column + 0.5) * size - 1, place.y - HEAD_PX / 2);
+    }
+  }
+
+  // A cell too small for its mark is drawn larger, over its neighbours, in a frame: both its colour and it are seen.
+  frame(context, x, y, shade, text, large) {
+    const inner = this.now.size - 1, more = large ? 2 : 0;
+    for (const [colour, by] of [[text, more + 2], [shade, more]]) {
+      context.fillStyle = colour;
+      context.fillRect(x - by, y - by, inner + 2 * by, inner + 2 * by);
+    }
   }
 
   ring(context, text) {
@@ -155,11 +190,11 @@ class FleetMap {
 
   // The cell at a place of the canvas; {group, title: true} on a group's name.
   find(x, y) {
-    const { places, size, titled } = this.now;
+    const { places, size, titled, above } = this.now;
     for (let group = 0; group < places.length; group++) {
       const place = places[group];
       const column = Math.floor((x - place.x) / size), row = Math.floor((y - place.y) / size);
-      if (titled && y >= place.y - TITLE_PX && y < place.y && x >= place.x - place.names && x < place.x + Math.max(place.wide, 70)) return { group, title: true };
+      if (titled && y >= place.y - above && y < place.y && x >= place.x - place.names && x < place.x - place.names + place.title) return { group, title: true };
       if (column < 0 || column >= place.across || row < 0) continue;
       const cell = row * place.across + column;
       if (cell < this.data.groups[group].cells.length && this.data.groups[group].cells[cell] !== ".") return { group, cell };

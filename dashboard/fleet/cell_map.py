@@ -46,7 +46,7 @@ def draw(fleet: pl.DataFrame) -> None:
 
 
 def _head(gpus: int, part: str | None) -> Colour:
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         if part:
             st.button(f"All {gpus:,} GPUs", icon=":material/arrow_back:", key="whole-fleet", on_click=_whole)
             st.markdown(f"**{plain(part)}**", width="content")
@@ -57,7 +57,6 @@ def _head(gpus: int, part: str | None) -> Colour:
             key="colour",
             required=True,
             bind="query-params",
-            label_visibility="collapsed",
         )
     return COLOURS[name]
 

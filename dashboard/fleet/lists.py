@@ -28,7 +28,7 @@ def incidents(lake: str) -> None:
             _entry(
                 "incidents",
                 {"incident": row["incident_id"]},
-                f"**{plain(where(row))}** · {plain(row['summary'] or 'no summary')}",
+                f":blue[**{plain(where(row))}**] · {plain(row['summary'] or 'no summary')}",
                 f"{stands} · {row['time']:%m-%d %H:%M:%S} UTC · {done}",
             )
     opened = int(rows["is_open"].sum())
@@ -56,7 +56,7 @@ def riskiest(fleet: pl.DataFrame) -> None:
             _entry(
                 "gpu",
                 {"gpu": row["gpu_uuid"]},
-                f"**{plain(where(row))}** · risk {row['risk']:.2f}, {level}{state}",
+                f":blue[**{plain(where(row))}**] · risk {row['risk']:.2f}, {level}{state}",
                 plain(row["why"] or "nothing unusual"),
             )
 

@@ -42,7 +42,7 @@ def _live(config: Config) -> None:
         left, right = st.columns([5, 3], gap="medium")
         with left, notices.instead_of_tracebacks():
             cell_map.draw(fleet)
-        with right, notices.instead_of_tracebacks():
+        with right, notices.instead_of_tracebacks(), st.container(key="fleet-lists"):
             lists.incidents(lake)
             lists.riskiest(fleet)
 

@@ -15,7 +15,7 @@ _KIND: Final[dict[Level, str]] = {
     "node": "one cell, one node: its worst GPU",
     "block": "one cell, one block of nodes: its worst GPU",
 }
-_LARGEST_PX: Final[dict[Level, int]] = {"gpu": 44, "node": 26, "block": 34}
+_LARGEST_PX: Final[dict[Level, int]] = {"gpu": 84, "node": 26, "block": 34}
 
 
 def picture(cells: Cells, colour: Colour) -> dict[str, Any]:

@@ -32,6 +32,9 @@ WINDOWS: Final[dict[str, Window]] = {
 """By what stands in the URL."""
 
 USUAL: Final = "1h"
+_CHOSEN: Final = "gpu-chosen"
+_WRITTEN: Final = "gpu-chosen-written"
+_UNASKED: Final = "gpu-unasked"
 _MANY: Final = 2_000
 """GPUs. Of a larger fleet, an hour as measured takes seconds to read: it is shown by the minute."""
 OFFERED: Final = 200
@@ -44,35 +47,52 @@ def window_of(name: str, gpus: int) -> Window:
     return Window(found.seconds, 60, "rollups") if gpus > _MANY and found.seconds == 3_600 else found
 
 
-def gpu(fleet: pl.DataFrame) -> str | None:
-    """The chosen UUID (or what was typed, where nothing is called so); None where there is no GPU at all."""
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The chosen UUID (or what was typed, where nothing is called so) among those of the select box."""
+
+    chosen: str
+    options: list[str]
+    labels: Mapping[str, str]
+
+
+def gpu(fleet: pl.DataFrame) -> Offer | None:
+    """Which GPU the URL or the select box means; the riskiest where neither says. None where there is no GPU.
+
+    It draws nothing, so that the page's title can stand above the select box.
+    """
     ranked = fleet.sort("risk", descending=True, nulls_last=True)
     labels = {row["gpu_uuid"]: _label(row) for row in ranked.iter_rows(named=True)}
     options = ranked["gpu_uuid"].head(OFFERED).to_list()
-    asked = _state("gpu", "gpu-chosen") or next(iter(options), None)
+    asked = _asked(next(iter(options), None))
     if asked is None:
         return None
     wanted = resolve(labels, asked)
     if wanted not in options:
         options.append(wanted)
-    st.session_state["gpu-chosen"] = wanted
-    chosen = st.selectbox(
+    _keep(wanted)
+    return Offer(wanted, options, labels)
+
+
+def select(offer: Offer) -> None:
+    """The select box. A choice of its is seen by `gpu` in the run that it starts."""
+    st.session_state[_CHOSEN] = offer.chosen
+    st.selectbox(
         "GPU, riskiest first (or type a node, an index, a UUID)",
-        options,
-        format_func=lambda uuid: labels.get(uuid, uuid),
-        key="gpu-chosen",
+        offer.options,
+        format_func=lambda uuid: offer.labels.get(uuid, uuid),
+        key=_CHOSEN,
         accept_new_options=True,
         width=560,
     )
-    return _keep("gpu", resolve(labels, str(chosen)))
 
 
 def window() -> str:
-    """A key of WINDOWS."""
-    wanted = _state("window", "gpu-window")
-    st.session_state["gpu-window"] = wanted if wanted in WINDOWS else USUAL
-    chosen = st.segmented_control("Time", list(WINDOWS), key="gpu-window", required=True)
-    return _keep("window", str(chosen))
+    """A key of WINDOWS. Streamlit keeps it in the URL, and leaves the usual one out."""
+    chosen = st.segmented_control(
+        "Time", list(WINDOWS), default=USUAL, key="window", required=True, bind="query-params"
+    )
+    return chosen if chosen in WINDOWS else USUAL
 
 
 def resolve(labels: Mapping[str, str], text: str) -> str:
@@ -85,20 +105,30 @@ def resolve(labels: Mapping[str, str], text: str) -> str:
     return next(whole, None) or next(part, text)
 
 
-def _state(parameter: str, key: str) -> str | None:
-    """What the widget holds, unless the URL was changed by somebody else since it was written."""
-    given = st.query_params.get(parameter)
-    if given is not None and given != st.session_state.get(f"{key}-written"):
+def _asked(riskiest: str | None) -> str | None:
+    """What the select box holds, unless the URL was changed by somebody else since it was written."""
+    given, written = st.query_params.get("gpu"), st.session_state.get(_WRITTEN)
+    held = st.session_state.get(_CHOSEN)
+    if given is not None and given != written:
         return given
-    held = st.session_state.get(key)
+    if given is None and (written is not None or held is None):
+        # the page's bare address, from the menu or by Back
+        st.session_state[_WRITTEN] = None
+        st.session_state[_UNASKED] = riskiest
+        return riskiest
     return given if held is None else str(held)
 
 
-def _keep(parameter: str, value: str) -> str:
-    st.session_state[f"gpu-{'chosen' if parameter == 'gpu' else parameter}-written"] = value
-    if st.query_params.get(parameter) != value:
-        st.query_params[parameter] = value
-    return value
+def _keep(chosen: str) -> None:
+    """Into the URL, but for the GPU that nobody asked for.
+
+    Each writing is an entry of the browser's history: one that nobody made takes a Back of its own to leave.
+    """
+    if "gpu" not in st.query_params and chosen == st.session_state.get(_UNASKED):
+        return
+    st.session_state[_WRITTEN] = chosen
+    if st.query_params.get("gpu") != chosen:
+        st.query_params["gpu"] = chosen
 
 
 def _label(row: dict[str, Any]) -> str:

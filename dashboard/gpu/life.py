@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import polars as pl
 import streamlit as st
@@ -17,30 +17,52 @@ from dashboard.gpu.readings import READINGS, Reading
 from dashboard.gpu.reasons_chart import reasons
 from dashboard.gpu.signs import told
 
+_MINUTE_S: Final = 60
+_REST_S: Final = 10
+_LATE: Final = timedelta(minutes=10)
+"""The worker writes a minute a few minutes after its end. What is later than this is missing, and not late."""
+_LONG: Final = 70
+"""Characters of a detail that need a second line."""
+
 
 def draw(lake: str, facts: Facts, view: View, window: Window, level: float) -> None:
     """The stacked panels. A reading without data, or a counter that stayed at 0, has no panel but a word."""
     span = view.span
-    rows = life_queries.life(
-        lake, facts.gpu, facts.peers, span, bucket_s=window.bucket_s, source=window.source
-    )
+    rows = _measured(lake, facts, span, window)
     risks = life_queries.risks(lake, facts.gpu, span, window.bucket_s)
     marks = life_queries.marks(lake, facts.gpu, span)
     if rows.is_empty() and risks.is_empty():
         st.info(f"Nothing was measured between {span[0]:%Y-%m-%d %H:%M} and {span[1]:%Y-%m-%d %H:%M} UTC.")
         return
     rows = joined(rows, risks)
+    seen = _from_data(rows, marks, span)
     shown, quiet = sort_out(rows)
     panels = [Panel("risk", _risk_title(risks), (0, 1), step=True, level=level)]
     panels += [Panel(r.key, title(r, rows), r.least) for r in shown]
     st.vega_lite_chart(
-        spec=life(panels, rows, marks, View(_from_data(rows, marks, span), view.theme)),
+        spec=life(panels, rows, marks, View(seen, view.theme)),
         key="gpu-life",
         width="stretch",
         alt=f"{facts.where}: {', '.join(r.title for r in shown) or 'risk'} over time, with its peers; "
         f"{marks.height} events, incidents and actions, listed beside",
     )
-    _legend(rows, span, quiet, window)
+    _legend(rows, seen, quiet, window)
+
+
+def _measured(lake: str, facts: Facts, span: tuple[datetime, datetime], window: Window) -> pl.DataFrame:
+    """The window; and since a minute is told when it is over, the moments after the last one as they were measured."""
+    rows = life_queries.life(
+        lake, facts.gpu, facts.peers, span, bucket_s=window.bucket_s, source=window.source
+    )
+    if window.source == "telemetry" or window.bucket_s > _MINUTE_S or rows.is_empty():
+        return rows
+    told: datetime = rows["time"][-1] + timedelta(seconds=_MINUTE_S)
+    if not told < span[1] <= told + _LATE:
+        return rows
+    since = life_queries.life(
+        lake, facts.gpu, facts.peers, (told, span[1]), bucket_s=_REST_S, source="telemetry"
+    )
+    return pl.concat([rows, since], how="vertical_relaxed")
 
 
 def joined(rows: pl.DataFrame, risks: pl.DataFrame) -> pl.DataFrame:
@@ -96,10 +118,12 @@ def _legend(rows: pl.DataFrame, span: tuple[datetime, datetime], quiet: list[str
     peers = max(rows["peers"].to_list(), default=0) if "peers" in rows.columns else 0
     band = f"grey: {peers} peers (same node, same job), 10th to 90th percentile and median"
     alone = "no peers on its node in this job"
-    dated = (
-        f"{span[0]:%Y-%m-%d %H:%M} to {span[1]:%Y-%m-%d %H:%M} UTC, one point for each {window.bucket_s} s"
+    asked = timedelta(seconds=window.seconds)
+    short = " (the lake has nothing before)" if span[1] - span[0] < asked * 0.95 else ""
+    dated = f"{span[0]:%Y-%m-%d %H:%M} to {span[1]:%Y-%m-%d %H:%M} UTC{short}, one point for each"
+    st.caption(
+        f"Blue: this GPU; {band if peers else alone}; dashed orange: the alarm level. {dated} {window.bucket_s} s."
     )
-    st.caption(f"Blue: this GPU; {band if peers else alone}; dashed orange: the alarm level. {dated}.")
     if quiet:
         st.caption(f"0 throughout, here and at its peers: {', '.join(quiet)}.")
 
@@ -177,15 +201,19 @@ def happened(lake: str, facts: Facts, span: tuple[datetime, datetime]) -> None:
     if marks.is_empty():
         st.caption("No events and no actions in this time.")
         return
+    long = bool((marks["detail"].str.len_chars() > _LONG).any())
+    row_px = 54 if long else 35
+    faults = pl.when(pl.col("kind") == "fault").then(pl.format("{}, a fault", "what")).otherwise("what")
     st.dataframe(
-        marks.sort("time", descending=True).select("time", "kind", "what", "detail"),
+        marks.sort("time", descending=True).select("time", faults.alias("what"), "detail"),
         hide_index=True,
-        height=38 + 35 * min(marks.height, 8),
+        row_height=row_px,
+        height=38 + row_px * min(marks.height, 8),
         column_config={
             "time": st.column_config.DatetimeColumn(
                 "UTC", format="MM-DD HH:mm:ss", timezone="UTC", width=115
             ),
-            "kind": st.column_config.TextColumn("kind", width=65),
+            "what": st.column_config.TextColumn("what", width=185),
         },
         alt="Events, incidents and actions of this GPU, newest first",
     )

@@ -28,6 +28,10 @@ _KIND_COLOURS: Final[dict[Theme, list[str]]] = {
 _SHAPES: Final = ["cross", "circle", "diamond", "triangle-down"]
 _HEIGHT: Final = 78
 """Pixels of one panel."""
+LABELS_PX: Final = 48
+"""Left of the first moment: there the y labels stand, and no line."""
+_ABOVE: Final = 0.15
+"""Of the range stays free above it: there the topmost label stands, below the title."""
 UTC: Final = {"field": "utc", "type": "nominal", "title": "UTC"}
 """The time in a tooltip, as text: a tooltip writes times in the zone of the browser."""
 
@@ -86,7 +90,7 @@ def stack(charts: Sequence[Spec], data: dict[str, pl.DataFrame]) -> Spec:
 
 def titled(text: str) -> Spec:
     """A panel's title: small, and where the panel begins."""
-    return {"text": text, "anchor": "start", "fontSize": 12, "fontWeight": "normal", "offset": 2}
+    return {"text": text, "anchor": "start", "fontSize": 12, "fontWeight": "normal", "offset": 4}
 
 
 def _hover_name(panel: Panel) -> str:
@@ -149,7 +153,7 @@ def _level(panel: Panel, theme: Theme) -> list[Spec]:
     if panel.level is None:
         return []
     mark = {"type": "rule", "color": _LEVEL[theme], "strokeDash": [5, 3], "clip": True}
-    y = {"y": _quantity("level"), "x": {"value": 0}, "x2": {"value": "width"}}
+    y = {"y": _quantity("level"), "x": {"value": LABELS_PX}, "x2": {"value": "width"}}
     return [{"data": {"values": [{"level": panel.level}]}, "mark": mark, "encoding": y}]
 
 
@@ -189,13 +193,13 @@ def time_axis(span: tuple[datetime, datetime], *, labels: bool) -> Spec:
         form = "%b %d" if length > timedelta(days=3) else "%b %d %H:%M"
     return {
         "field": "time", "type": "temporal", "title": None,
-        "scale": {"domain": [at.isoformat() for at in span], "type": "utc"},
+        "scale": {"domain": [at.isoformat() for at in span], "type": "utc", "range": [LABELS_PX, {"expr": "width"}]},
         "axis": {"format": form, "labels": labels, "ticks": labels, "tickCount": 8, "grid": True, "gridOpacity": 0.5},
     }  # fmt: skip
 
 
 def inside(lift: int = 6) -> Spec:
-    """Labels within the plot: every panel is as wide as the page, and their times stand under one another."""
+    """Labels within the plot, left of its lines: every panel is as wide as the page, and times stand in one column."""
     return {
         "labelAlign": "left", "labelPadding": -4, "labelOffset": -lift, "ticks": False, "domain": False,
         "minExtent": 0, "maxExtent": 0, "tickCount": 2, "zindex": 1, "gridOpacity": 0.6,
@@ -208,4 +212,5 @@ def value_range(rows: pl.DataFrame, panel: Panel) -> Spec:
     known = [v for c in names for v in (rows[c].min(), rows[c].max()) if isinstance(v, int | float)]
     low, high = panel.least
     most = max([high, *known])
-    return {"domain": [min([low, *known]), most * 1.05 if most > high else high], "nice": False}
+    least = min([low, *known])
+    return {"domain": [least, most + _ABOVE * (most - least)], "nice": False}

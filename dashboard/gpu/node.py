@@ -25,12 +25,8 @@ def page(config: Config, fleet: pl.DataFrame, node: str, window: Window, theme: 
     """The table of its GPUs, each a link to its own page, and their readings over time."""
     lake = str(config.lake.path)
     rows = fleet.filter(pl.col("node") == node).sort("gpu_index", nulls_last=True)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.title(node, width="content", anchor=False)
-        if rows["synthetic"].fill_null(False).any():
-            st.badge(
-                "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
-            )
+    if rows["synthetic"].fill_null(False).any():
+        st.badge("synthetic data", color="violet", icon=":material/science:", help="simulated, not measured")
     if rows.is_empty():
         st.info(f"No GPU of a node `{node}` in the newest day of the lake. The fleet page lists the nodes.")
         return

@@ -31,7 +31,13 @@ def lines(readings: Sequence[Reading], rows: pl.DataFrame, view: View) -> Spec:
 
 def _colour(names: list[str], theme: Theme, *, first: bool) -> Spec:
     colours = [_LINES[theme][n % len(_LINES[theme])] for n in range(len(names))]
-    legend = {"orient": "top", "title": None, "symbolType": "stroke", "symbolStrokeWidth": 4}
+    legend = {
+        "orient": "top",
+        "title": None,
+        "symbolType": "stroke",
+        "symbolStrokeWidth": 4,
+        "symbolOpacity": 1,
+    }
     scale = {"domain": names, "range": colours}
     return {"field": "gpu", "type": "nominal", "scale": scale, "legend": legend if first else None}
 

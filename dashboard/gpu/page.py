@@ -31,15 +31,24 @@ def _page(config: Config) -> None:
     lake = str(config.lake.path)
     fleet = queries.fleet(lake)
     node = None if "gpu" in st.query_params else st.query_params.get("node")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = None if node else choice.gpu(fleet)
-        name = choice.window() if node or chosen else choice.USUAL
-    if not node and not chosen:
+    offer = None if node else choice.gpu(fleet)
+    if not node and offer is None:
         _empty(config)
         return
-    window = choice.window_of(name, fleet.height)
+    chosen = None if offer is None else offer.chosen
+    incident = st.query_params.get("incident")
+    st.title(node or _title(lake, str(chosen), fleet, incident), anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if offer is not None:
+            choice.select(offer)
+        window = choice.window_of(choice.window(), fleet.height)
     refresh = st.fragment(_live, run_every=_REFRESH_S[window.source])
-    refresh(config, node, chosen, window, st.query_params.get("incident"))
+    refresh(config, node, chosen, window, incident)
+
+
+def _title(lake: str, chosen: str, fleet: pl.DataFrame, incident: str | None) -> str:
+    facts = gpu_facts.of(lake, chosen, fleet, incident)
+    return "GPU" if facts is None else facts.where
 
 
 def _live(config: Config, node: str | None, chosen: str | None, window: Window, incident: str | None) -> None:
@@ -72,10 +81,10 @@ def _one(config: Config, chosen: str, fleet: pl.DataFrame, window: Window, incid
     left, right = st.columns([3, 2], gap="medium")
     with left, instead_of_tracebacks():
         life.draw(lake, facts, view, window, level)
+        life.happened(lake, facts, view.span)
     with right, instead_of_tracebacks():
         past.what_to_do(facts)
         life.why(lake, facts, view)
-        life.happened(lake, facts, view.span)
     with instead_of_tracebacks():
         past.xids(lake, facts)
         left, right = st.columns([3, 2], gap="medium")

@@ -27,6 +27,25 @@ def last_reading(lake: str, gpu: str) -> pl.DataFrame:
     )
 
 
+@st.cache_data(ttl=10, show_spinner=False)
+def last_known(lake: str, gpu: str) -> pl.DataFrame:
+    """Each reading and the job as the GPU last told it in its newest day, and when (`_at`): one row, null if never."""
+    told = ", ".join(
+        f"arg_max({name}, time) AS {name}, max(time) FILTER ({name} IS NOT NULL) AS {name}_at"
+        for name in ("temperature_c", "power_w", "sm_util_pct", "job")
+    )
+    return queries.ask(
+        lake,
+        f"""
+        WITH newest AS (SELECT time FROM telemetry ORDER BY time DESC LIMIT 1)
+        SELECT {told} FROM telemetry
+        WHERE gpu_uuid = $gpu AND time >= (SELECT time FROM newest) - INTERVAL 1 DAY
+            AND date >= ((SELECT time FROM newest) - INTERVAL 1 DAY)::DATE
+        """,  # noqa: S608
+        gpu=gpu,
+    )
+
+
 @st.cache_data(ttl=30, show_spinner=False)
 def last_heard(lake: str, gpu: str) -> pl.DataFrame:
     """For a GPU that is gone: its last minute ever, and where it was then. At most one row."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -32,12 +32,11 @@ _BOXES: Final[Mapping[Word, tuple[Callable[..., object], str]]] = {
 
 
 def head(config: Config, facts: Facts, level: float) -> None:
-    """Name, freshness, identity, and how it stands now."""
+    """Freshness, identity, and how it stands now; the page's title has its name."""
     last = facts.last
     now = to_datetime(config.make_clock().time_s())
     word, sentence = freshness.freshness(facts.newest, now, config.clock.speed)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.title(facts.where, width="content", anchor=False)
         if last["synthetic"]:
             st.badge(
                 "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
@@ -46,47 +45,71 @@ def head(config: Config, facts: Facts, level: float) -> None:
         st.badge(word, color=_FRESH.get(word, "red"))
         st.caption(sentence, width="content")
     st.caption(_identity(facts), unsafe_allow_html=True)
-    _numbers(facts, level)
+    _numbers(str(config.lake.path), facts, level)
 
 
 def _identity(facts: Facts) -> str:
     told = facts.inventory or {}
     parts = {
-        "": facts.gpu, "PCI": facts.last["pci_bdf"], "model": told.get("name"), "serial": told.get("serial"),
+        "PCI": facts.last["pci_bdf"], "model": told.get("name"), "serial": told.get("serial"),
         "part": told.get("board_part_number"), "VBIOS": told.get("vbios_version"),
         "driver": told.get("driver_version"), "GSP": told.get("gsp_firmware_version"),
     }  # fmt: skip
-    text = " · ".join(f"{name} {plain(value)}".strip() for name, value in parts.items() if value)
+    text = [f"{name} {plain(value)}" for name, value in parts.items() if value]
     node = link("gpu", f"all GPUs of {facts.last['node']}", node=facts.last["node"])
-    return f"{text} · {node}" if told else f"{text} · no inventory yet · {node}"
+    # where nobody chose this GPU the address bar does not name it: its UUID does, to be pasted in chat
+    own = link("gpu", facts.gpu, gpu=facts.gpu)
+    return " · ".join([own, *text, *([] if told else ["no inventory yet"]), node])
 
 
-def _numbers(facts: Facts, level: float) -> None:
-    last, risk = facts.last, facts.prediction
-    heard_s = (facts.newest - last["time"]).total_seconds()
+def _numbers(lake: str, facts: Facts, level: float) -> None:
+    risk = facts.prediction
+    before = _before_it_failed(lake, facts)
     shown = {
         "Risk": ("not scored", None) if risk is None else (f"{risk['risk']:.2f}", f"alarm at {level:.2g}"),
-        "Temperature": (_number(last, "temperature_c", "°C"), None),
-        "Power": (_number(last, "power_w", "W"), None),
-        "SM utilisation": (_number(last, "sm_util_pct", "%"), None),
-        "Job": (last.get("job") or "none known", None),
-        "Last heard": (f"{last['time']:%H:%M:%S}", _ago(last, heard_s)),
+        "Temperature": _number(facts, before, "temperature_c", "°C"),
+        "Power": _number(facts, before, "power_w", "W"),
+        "SM utilisation": _number(facts, before, "sm_util_pct", "%"),
+        "Job": _job(facts, before),
+        "Last heard (UTC)": _heard(facts),
     }
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, key="gpu-numbers"):
         for label, (value, note) in shown.items():
             st.metric(label, value, note, delta_color="off", delta_arrow="off", border=True, height="stretch")
 
 
-def _ago(last: Row, heard_s: float) -> str:
-    behind = (
-        "with the newest of the lake" if heard_s < 1 else f"{freshness.spoken(heard_s)} before the newest"
-    )
-    return f"{last['time']:%Y-%m-%d} UTC, {behind}"
+def _before_it_failed(lake: str, facts: Facts) -> Row:
+    """What a GPU that fails last answered: a row with null readings is no news of it. Empty for one that works."""
+    if facts.state == "ok":
+        return {}
+    rows = present.last_known(lake, facts.gpu)
+    return {} if rows.is_empty() else rows.row(0, named=True)
 
 
-def _number(row: Row, column: str, unit: str) -> str:
-    value = row.get(column)
-    return "no reading" if value is None else f"{value:.0f} {unit}"
+def _number(facts: Facts, before: Row, column: str, unit: str) -> tuple[str, str | None]:
+    value, note = facts.last.get(column), None
+    if value is None:
+        value, note = before.get(column), _age(facts, before.get(f"{column}_at"))
+    return ("no reading", None) if value is None else (f"{value:.0f} {unit}", note)
+
+
+def _job(facts: Facts, before: Row) -> tuple[str, str | None]:
+    job = facts.last.get("job")
+    if job is None and before.get("job") is not None:
+        return str(before["job"]), _age(facts, before["job_at"])
+    return str(job or "none known"), None
+
+
+def _age(facts: Facts, at: datetime | None) -> str | None:
+    return None if at is None else f"last known {freshness.spoken((facts.newest - at).total_seconds())} ago"
+
+
+def _heard(facts: Facts) -> tuple[str, str]:
+    at: datetime = facts.last["time"]
+    form = "%H:%M:%S" if at.date() == facts.newest.date() else "%m-%d %H:%M"
+    behind_s = (facts.newest - at).total_seconds()
+    behind = "the newest row" if behind_s < 1 else f"{freshness.spoken(behind_s)} before the newest"
+    return f"{at:{form}}", behind
 
 
 def is_it_true(lake: str, facts: Facts, level: float) -> None:

@@ -69,10 +69,21 @@ def decode(evidence: str | None) -> Evidence | None:
         return None
 
 
+def is_recorded(evidence: str | None) -> bool:
+    """Whether there is anything to decode."""
+    return (evidence or "").strip() not in {"", "[]", "{}", "null"}
+
+
+def headline(summary: str | None) -> str:
+    """The first line of a summary; that it is synthetic is said by a badge."""
+    return (summary or "").partition("\n")[0].removeprefix("SYNTHETIC: ").strip()
+
+
 def timeline(log: Sequence[Mapping[str, Any]]) -> list[Entry]:
     """What happened, oldest first: each change with what it tells, and each event at the time it was seen.
 
-    `log`: rows of the lake's `incidents` (time, change, evidence), oldest first.
+    `log`: rows of the lake's `incidents`, oldest first. One whose evidence tells nothing tells its summary, code and
+    risk.
     """
     entries: list[Entry] = []
     before = Evidence()
@@ -81,6 +92,8 @@ def timeline(log: Sequence[Mapping[str, Any]]) -> list[Entry]:
         seen = [] if now is None else [s for s in now.sightings if s not in before.sightings]
         entries += [Entry(datetime.fromtimestamp(s.time, UTC), "seen", s.told) for s in seen]
         told = "" if now is None else "; ".join(_news(change, now, before))
+        if not told and not seen:
+            told = "; ".join(_own(row))
         if told or not (seen and change == "joined"):
             entries.append(Entry(row["time"], change, told))
         before = now or before
@@ -95,6 +108,17 @@ def _news(change: str, now: Evidence, before: Evidence) -> list[str]:
         f"holds back {words(name)}: {why}" for name, why in now.held.items() if before.held.get(name) != why
     ]
     return told + [note for note in now.notes if note not in before.notes]
+
+
+def _own(row: Mapping[str, Any]) -> list[str]:
+    """What a row tells beside its evidence, each once."""
+    first, code, risk = headline(row.get("summary")), row.get("code"), row.get("risk")
+    told = [first] if first else []
+    if code is not None and f"{code}" not in first:
+        told.append(f"Xid {code}")
+    if risk is not None and f"{risk:.2f}" not in first:
+        told.append(f"risk {risk:.2f}")
+    return told
 
 
 def words(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The incidents page: what is open and was, and with `?incident=ID` the story of one."""
+"""The incidents page: what is open and was, the story of the first below it, and with `?incident=ID` that of one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ STATES: Final = ("open", ANY, "failed", "recovered", "lapsed", "replaced")
 """`open` is whatever is not over: predicted, or failed and not yet closed."""
 _SEVERITY_COLOURS: Final = {"critical": "red", "warning": "orange"}
 _PICK: Final = "pick-an-incident"
+_WHOLE: Final = 12
+"""Rows that are shown without a scroll bar of their own."""
 
 
 def page(config: Config) -> None:
@@ -42,11 +44,12 @@ def _back() -> None:
 
 def _list_page(config: Config) -> None:
     st.title("Incidents", anchor=False)
-    st.fragment(_live, run_every=5.0)(str(config.lake.path))
+    st.fragment(_live, run_every=5.0)(config)
 
 
-def _live(lake: str) -> None:
+def _live(config: Config) -> None:
     with notices.instead_of_tracebacks():
+        lake = str(config.lake.path)
         rows = listed(lake)
         if rows.is_empty():
             st.info(f"No incident yet in the lake at `{lake}`.", icon=":material/check_circle:")
@@ -56,18 +59,23 @@ def _live(lake: str) -> None:
             )
             return
         _counts(rows)
-        for synthetic, part in _by_origin(_filtered(rows)):
+        parts = _by_origin(_filtered(rows))
+        for synthetic, part in parts:
             _table(part, synthetic=synthetic)
+        if parts[0][1].height:
+            with notices.instead_of_tracebacks():
+                story.beneath(config, parts[0][1]["incident_id"][0])
 
 
 def _counts(rows: pl.DataFrame) -> None:
-    still = rows.filter("is_open")
+    """Each incident once: the open ones by severity, the others by how they ended."""
+    still, over = rows.filter("is_open"), rows.filter(~pl.col("is_open"))
     with st.container(horizontal=True):
         for severity, colour in _SEVERITY_COLOURS.items():
             count = still.filter(pl.col("severity") == severity).height
             st.badge(f"{count} open, {severity}", color=colour if count else "gray")  # type: ignore[arg-type]
-        for state, count in rows.group_by("state").len().sort("state").iter_rows():
-            st.badge(f"{count} {state}", color="gray")
+        for state, count in over.group_by("state").len().sort("state").iter_rows():
+            st.badge(f"{count} {'failed, over' if state == 'failed' else state}", color="gray")
     if rows.height == LISTED:
         st.caption(
             f"The open ones and the newest, {LISTED:,} in all; `foreshock incidents list --all` has the rest."
@@ -112,19 +120,19 @@ def _table(rows: pl.DataFrame, *, synthetic: bool) -> None:
     where = pl.concat_str("node", pl.format(" GPU {}", "gpu_index"), ignore_nulls=True).alias("where")
     shown = rows.select(
         pl.concat_str("severity", "state", separator=", ", ignore_nulls=True).alias("stands"), "opened", where, "risk",
-        "cause", headline, pl.col("done").fill_null("nothing yet"), "incident_id",
+        pl.col("cause").str.replace_all("_", " "), headline, pl.col("done").fill_null("nothing yet"), "incident_id",
     )  # fmt: skip
     picked = st.dataframe(
         shown, key=key, on_select="rerun", selection_mode="single-row", hide_index=True,
-        height=min(480, 40 + 35 * rows.height), alt="Incidents, open ones first, newest first",
+        height="content" if rows.height <= _WHOLE else 480, alt="Incidents, open ones first, newest first",
         column_config={
             "stands": st.column_config.TextColumn("state", width=110),
             "opened": st.column_config.DatetimeColumn(
                 "opened (UTC)", format="YYYY-MM-DD HH:mm:ss", timezone="UTC", width=150
             ),
             "risk": st.column_config.NumberColumn(format="%.2f", width=60),
-            "headline": st.column_config.TextColumn("what", width="large"),
-            "done": st.column_config.TextColumn("what was done", width="medium"),
+            "headline": st.column_config.TextColumn("what", width="medium"),
+            "done": st.column_config.TextColumn("what was done", width="large"),
             "incident_id": st.column_config.TextColumn("incident", width="small"),
         },
     )  # fmt: skip

@@ -14,7 +14,7 @@ from collector import runbook_docs
 from collector.config import Config
 from dashboard import notices
 from dashboard.incidents import form
-from dashboard.incidents.evidence import Evidence, decode, timeline, words
+from dashboard.incidents.evidence import Evidence, decode, headline, is_recorded, timeline, words
 from dashboard.incidents.queries import actions_of, job_of, log_of
 
 _CHANGES: Final = {"asked": "asks", "held": "holds back"}
@@ -42,27 +42,49 @@ def page(config: Config, incident_id: str, back: Callable[[], None]) -> None:
         _say_something(config, incident_id)
 
 
+def beneath(config: Config, incident_id: str) -> None:
+    """The same below the list, whose fragment draws it; the forms stand still, on the page of its own."""
+    log = log_of(str(config.lake.path), incident_id)
+    if log.is_empty():
+        return
+    st.divider()
+    _told(str(config.lake.path), incident_id, log, st.header)
+    _to_do(config, log.row(-1, named=True))
+
+
 def _live(lake: str, incident_id: str) -> None:
     with notices.instead_of_tracebacks():
         log = log_of(lake, incident_id)
-        if log.is_empty():
-            return
-        row = log.row(-1, named=True)
-        evidence = decode(row["evidence"])
-        _header(row, evidence)
-        left, right = st.columns([3, 2], gap="medium")
-        with left:
-            _happened(log)
-            _done(actions_of(lake, incident_id))
-        with right:
-            _links(row, incident_id)
-            _job(lake, row, evidence)
-            _why(evidence)
+        if not log.is_empty():
+            _told(lake, incident_id, log, st.title)
+
+
+def _told(lake: str, incident_id: str, log: pl.DataFrame, heading: Callable[..., object]) -> None:
+    row = log.row(-1, named=True)
+    evidence = decode(row["evidence"])
+    heading(_named(row), anchor=False)
+    _header(row, evidence)
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        _happened(log)
+        _done(actions_of(lake, incident_id))
+    with right:
+        _links(row, incident_id)
+        _job(lake, row, evidence)
+        _why(row, evidence)
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """What it is and where, in a line."""
+    what = headline(row["summary"]).partition(" (")[0] or words(str(row["cause"]))
+    return what if str(row["node"]) in what else f"{what} on {_where(row)}"
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    return f"{row['node']}" + ("" if row["gpu_index"] is None else f" GPU {row['gpu_index']}")
 
 
 def _header(row: Mapping[str, Any], evidence: Evidence | None) -> None:
-    headline = str(row["summary"] or "").split("\n", 1)[0].removeprefix("SYNTHETIC: ").partition(" (")[0]
-    st.title(headline or str(row["cause"]), anchor=False)
     with st.container(horizontal=True):
         if row["synthetic"]:
             st.badge(
@@ -132,13 +154,13 @@ def _done(actions: pl.DataFrame) -> None:
 
 
 def _links(row: Mapping[str, Any], incident_id: str) -> None:
-    where = f"{row['node']}" + ("" if row["gpu_index"] is None else f" GPU {row['gpu_index']}")
-    st.markdown(f"**{where}** · `{row['gpu_uuid'] or row['pci_bdf'] or 'no GPU named'}`")
+    st.markdown(f"**{_where(row)}** · `{row['gpu_uuid'] or row['pci_bdf'] or 'no GPU named'}`")
     if row["gpu_uuid"]:
         st.page_link(
             st.Page(_nothing, title="GPU", url_path="gpu"),
-            label="The life of this GPU around that time",
-            icon=":material/memory:",
+            label=":blue[The life of this GPU around that time]",
+            icon=":material/arrow_forward:",
+            icon_position="right",
             query_params={"gpu": str(row["gpu_uuid"]), "incident": incident_id},
         )
 
@@ -157,10 +179,11 @@ def _job(lake: str, row: Mapping[str, Any], evidence: Evidence | None) -> None:
     st.markdown(f"**Job hit**: `{job['job']}`{size}. One dead GPU stops all of it.")
 
 
-def _why(evidence: Evidence | None) -> None:
+def _why(row: Mapping[str, Any], evidence: Evidence | None) -> None:
     st.subheader("Why", anchor=False)
     if evidence is None:
-        st.caption("This row carries no evidence that can be read.")
+        unread = "Its evidence cannot be read: was it written by another version of Foreshock?"
+        st.caption(unread if is_recorded(row["evidence"]) else "No evidence was recorded with it.")
         return
     if not evidence.reasons:
         st.caption("No prediction came before it: the driver or the node reported it.")

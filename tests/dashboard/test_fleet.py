@@ -172,7 +172,7 @@ def test_a_scaled_clock_is_named_and_never_calls_the_data_stale(
 ) -> None:
     make_lake(tmp_path / "old", nodes=1, minutes=2)
     app = _open(tmp_path / "old", monkeypatch, tmp_path, "[clock]\nspeed = 30\norigin_unix_s = 1.0")
-    assert "demo clock, 30 times faster" in _text(app)
+    assert "30 times faster than real time" in _text(app)
     assert not app.warning
 
 

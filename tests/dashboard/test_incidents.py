@@ -103,7 +103,7 @@ def test_the_job_is_found_in_the_rollups_with_its_size(
     make_lake(tmp_path / "lake")
     app = opened(tmp_path / "lake", monkeypatch, incident="inc-1")
     assert "**Job hit**: `4711`, on 16 GPUs of 2 nodes" in text(app)
-    assert "no evidence that can be read" in text(app)
+    assert "No evidence was recorded" in text(app)
     assert "The runbook has no section on nvlink" in text(app)
 
 
