@@ -21,6 +21,7 @@ COMMANDS = [
     "demo",
     "ettr",
     "whatif",
+    "top",
     "sql",
     "dashboard",
     "doctor",

@@ -93,7 +93,9 @@ def test_the_riskiest_gpu_comes_first_and_the_url_says_which(
     app = _open(story.path, monkeypatch, tmp_path)
     assert app.selectbox[0].value == story.failing
     assert f"?gpu={story.failing}" in _text(app), "a link to paste"
-    assert (_url(app, "gpu"), _url(app, "window")) == ("", ""), "nobody chose: no entry in the browser's history"
+    assert (_url(app, "gpu"), _url(app, "window")) == ("", ""), (
+        "nobody chose: no entry in the browser's history"
+    )
 
 
 def test_choosing_another_gpu_and_window_changes_the_link(

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -68,6 +69,22 @@ def test_it_really_serves_and_a_stray_file_beside_it_does_no_harm(tmp_path: Path
         finally:
             os.killpg(child.pid, signal.SIGTERM)
             child.wait(timeout=20)
+
+
+def test_a_stop_stops_the_server_too_and_frees_its_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    settings = tmp_path / "foreshock.toml"
+    settings.write_text(f'[lake]\npath = "{tmp_path}/lake"\n[dashboard]\nlisten = "127.0.0.1:{port}"\n')
+    with subprocess.Popen(
+        [sys.executable, "-I", "-m", "foreshock", "--config", str(settings), "dashboard"],
+        env=os.environ | {"HOME": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as front:  # fmt: skip
+        assert _body(f"http://127.0.0.1:{port}/_stcore/health", deadline_s=60) == "ok"
+        front.terminate()
+        assert front.wait(timeout=30) == 0
+    with socket.create_server(("127.0.0.1", port)):
+        pass
 
 
 def _body(url: str, deadline_s: float) -> str:
