@@ -81,7 +81,8 @@ _ never scored. Marks say all that colours say: NO_COLOR=1, a dumb terminal and 
   foreshock top --json | jq .alarms          one object for programs"""
 
 DASHBOARD: Final = (
-    """Serve the dashboard on dashboard.listen (default 127.0.0.1:8501). It only reads the lake."""
+    "Serve the dashboard on dashboard.listen (default 127.0.0.1:8501). It only reads, unless dashboard.may_write lets "
+    "people acknowledge, silence and note incidents from it."
 )
 
 DOCTOR: Final = (

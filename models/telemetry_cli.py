@@ -102,14 +102,17 @@ def _saved(
     args: argparse.Namespace, config: Config, report: dict[str, Any], made: tuple[Learnt, OperatingPoint],
     frames: dict[str, pl.DataFrame],
 ) -> str:  # fmt: skip
-    """The model in the registry, with the figures of its last test: the one furthest from what it learnt."""
+    """Its id in the registry: figures of its last test (the furthest from what it learnt), and the report beside it."""
     learnt, point = made
     last = report["tests"][-1]
-    return telemetry_train.save(
+    model_id = telemetry_train.save(
         Registry(config.models.registry), learnt, point, dataset=report["dataset"], synthetic=report["synthetic"],
         results=[r for r in report["results"] if r["test"] == last["test"]], at_point=last,
         curve=frames[f"{last['test']}/curve/{OURS}"], created=to_datetime(config.make_clock().time_s()), seed=args.seed,
     )  # fmt: skip
+    told = json.dumps(finite(report), allow_nan=False) + "\n"
+    (config.models.registry / model_id / "evaluation.json").write_text(told, encoding="utf-8")
+    return model_id
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -43,7 +43,7 @@ def opened(root: Path, monkeypatch: pytest.MonkeyPatch, **url: str) -> AppTest:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """The demo's model, whose model.skops the page never needs, and a lake as the demo leaves it."""
-    shutil.copytree(DEMO, tmp_path / "registry", ignore=shutil.ignore_patterns("*.skops"))
+    shutil.copytree(DEMO, tmp_path / "registry", ignore=shutil.ignore_patterns("*.skops", "evaluation.json"))
     make_lake(tmp_path / "lake")
     return tmp_path
 
@@ -241,3 +241,11 @@ def test_real_and_synthetic_models_never_share_a_table(root: Path, monkeypatch: 
     app = opened(root, monkeypatch)
     listed = [f.value["model"].to_list() for f in app.dataframe if "AP" in f.value.columns]
     assert listed == [[other], [MODEL]]
+
+
+def test_the_demos_model_shows_what_was_measured_of_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(DEMO / MODEL / "evaluation.json", root / "registry" / MODEL)
+    app = opened(root, monkeypatch)
+    assert not app.exception
+    assert not app.error
+    assert "no intervals, no baselines" not in text(app)
