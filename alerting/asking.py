@@ -17,6 +17,7 @@ from alerting.rules import Decision, Rules, State
 from alerting.summary import summary
 from collector.records import Risk
 
+_NEAR_S: Final = 3600
 _SAVE: Final[tuple[Option, ...]] = ("checkpoint",)
 _LEAVE: Final[tuple[Option, ...]] = ("migrate",)
 _MOVE: Final[tuple[Option, ...]] = ("checkpoint", "no_new_work", "migrate")
@@ -47,11 +48,15 @@ def wanted(incident: Incident, risk: Risk, rules: Rules) -> dict[ActionName, str
 
 
 def _before_next_save(p: float, job: JobState, horizon_s: int) -> float:
-    """The part of `p` within T. All of it where the last checkpoint is older than T: that job keeps to no interval."""
+    """The part of `p` before the next regular save, were the fault as likely at any time of the horizon.
+
+    All of it where the horizon is an hour or less: such alarms come minutes ahead (the model card has the leads).
+    All of it where the last checkpoint is older than T: that job keeps to no interval.
+    """
     interval_s, since_s = job.costs.interval_s, job.since_checkpoint_s
     if since_s is not None and since_s > interval_s:
         return p
-    return p * min(1.0, interval_s / horizon_s)
+    return p if horizon_s <= _NEAR_S else p * min(1.0, interval_s / horizon_s)
 
 
 def _why_less(risk: Risk, soon: float, interval_s: float) -> str:

@@ -68,11 +68,7 @@ def test_a_risk_over_the_alarm_level_opens_one_incident_and_asks_to_checkpoint_t
     [row] = decision.changes
     assert (row.state, row.severity, row.cause) == ("open", "warning", "predicted_fault")
     assert all(a.action_id == f"{row.incident_id}.{a.action}" for a in decision.actions)
-    assert "observe = p 0.465 x (T/2 900 + U 1200) = 976 s" in decision.actions[0].detail
-    assert "p 0.465 = 0.93 x T 1800 s / horizon 3600 s" in decision.actions[0].detail
-    assert "observe = p 0.93 x" in decision.actions[1].detail, (
-        "a move spares the recovery too, whenever it comes"
-    )
+    assert "observe = p 0.93 x (T/2 900 + U 1200) = 1953 s" in decision.actions[0].detail
     assert "beats observing from p: checkpoint 0.0667" in decision.actions[0].detail
     assert decision.actions[0].reasons == (
         Reason(feature="nvlink_crc", value=812.0, healthy="0", share=0.6, text="CRC ramps"),
@@ -225,7 +221,12 @@ def test_a_stale_event_is_recorded_but_asks_for_nothing():
 
 def test_a_risk_over_days_buys_no_checkpoint_of_a_job_that_saves_within_minutes():
     assert names(feed(risk(0, 0.12, horizon_s=7 * 86_400), rules=rules_with(alarm_level=0.1))) == []
-    assert names(feed(risk(0, 0.12, horizon_s=1800), rules=rules_with(alarm_level=0.1))) == ["checkpoint"]
+    day = feed(risk(0, 0.93, horizon_s=7200))
+    assert names(day) == ["checkpoint", "drain"]
+    assert "p 0.233 = 0.93 x T 1800 s / horizon 7200 s" in day.actions[0].detail
+    assert "observe = p 0.93 x" in day.actions[1].detail, "a move spares the recovery too, whenever it comes"
+    far = feed(risk(0, 0.93, horizon_s=86_400))
+    assert names(far) == ["drain"]
 
 
 def test_a_prediction_past_its_horizon_is_ignored():
@@ -233,8 +234,8 @@ def test_a_prediction_past_its_horizon_is_ignored():
 
 
 def test_an_action_that_does_not_pay_is_not_asked():
-    decision = feed(risk(0, 0.15), rules=rules_with(alarm_level=0.1))
-    assert names(decision) == ["checkpoint"]  # 0.15 / 2 is over 0.067, 0.15 not over 0.171
+    decision = feed(risk(0, 0.1), rules=rules_with(alarm_level=0.1))
+    assert names(decision) == ["checkpoint"]  # 0.10 is over 0.067 but not over 0.171
     later = feed(risk(60, 0.5), state=decision.state, rules=rules_with(alarm_level=0.1))
     assert names(later) == ["drain"]
     assert changes(later) == ["asked"]
