@@ -3,7 +3,7 @@ PY ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check fix dashboard clean
+.PHONY: help setup demo test soak check fix dashboard clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,9 +29,13 @@ fix: setup  ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: setup check  ## everything: linters, types, and all tests against a real Kafka broker
+test: setup check  ## linters, types, and the tests against a real Kafka broker, a real Slurm, a real browser
 	sh tests/real/kafka/install.sh
 	$(BIN)/pytest
+
+soak: setup  ## the long proofs: kill -9 at fifty moments, ten minutes without a broker, a lake under stress
+	sh tests/real/kafka/install.sh
+	$(BIN)/pytest -m soak
 
 clean:  ## remove what was built here
 	rm -rf .venv .cache demo-run demo/nvml_double/build

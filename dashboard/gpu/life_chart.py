@@ -202,7 +202,7 @@ def inside(lift: int = 6) -> Spec:
     """Labels within the plot, left of its lines: every panel is as wide as the page, and times stand in one column."""
     return {
         "labelAlign": "left", "labelPadding": -4, "labelOffset": -lift, "ticks": False, "domain": False,
-        "minExtent": 0, "maxExtent": 0, "tickCount": 2, "zindex": 1, "gridOpacity": 0.6,
+        "minExtent": 0, "maxExtent": 0, "tickCount": 3, "zindex": 1, "gridOpacity": 0.6,
     }  # fmt: skip
 
 

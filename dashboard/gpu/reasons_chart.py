@@ -24,7 +24,7 @@ def reasons(rows: pl.DataFrame, theme: Theme) -> Spec:
     named = pl.when(pl.col("share") >= 0).then(pl.lit("raises")).otherwise(pl.lit("lowers"))
     return {
         "datasets": {"reasons": rows.with_columns(side=named)},
-        "height": max(60, 46 * rows.height),
+        "height": max(60, 54 * rows.height),
         "encoding": {
             "y": {
                 "field": "what",
