@@ -60,7 +60,7 @@ def _head(found: Measured) -> None:
         st.badge("synthetic data", color="violet", icon=":material/science:", help="simulated, not measured")
     fleet = found.fleet.row(0, named=True)
     shown = {
-        "ETTR, all jobs by GPU-hours": (_percent(fleet["ettr"]), _unsure(fleet)),
+        "ETTR, all jobs by GPU-hours": _known(fleet),
         "by Baige's definition": (_percent(fleet["ettr_baige"]), None),
         "interruptions": (f"{fleet['interruptions']:,}", f"{fleet['alarmed']:,} with an alarm before"),
         "mean time between them": (_hours(fleet["mtbf_s"]), _range_h(fleet)),
@@ -70,22 +70,22 @@ def _head(found: Measured) -> None:
         for label, (value, more) in shown.items():
             st.metric(label, value, more, delta_color="off", delta_arrow="off", border=True, height="stretch")
     st.caption(
-        f"{found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC, {found.jobs.height:,} jobs. Other sites "
+        f"{found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC, {found.jobs.height:,} job(s). Other sites "
         "divide by other things: never compare without the definition below."
     )
 
 
 def _table(found: Measured) -> None:
-    share = st.column_config.NumberColumn(format="percent")
+    share = st.column_config.NumberColumn(format="%.2f")
     st.dataframe(
         found.jobs.select(
-            "job", "gpus", (pl.col("span_s") / 3600).round(1).alias("hours"), pl.col("ettr").alias("ETTR"),
-            pl.col("ettr_baige").alias("by Baige"), "interruptions",
+            "job", pl.col("gpus").alias("GPUs"), (pl.col("span_s") / 3600).round(1).alias("hours"), (100 * pl.col("ettr")).alias("ETTR %"),
+            (100 * pl.col("ettr_baige")).alias("by Baige %"), "interruptions",
             pl.col("alarmed").alias("alarm before"), (pl.col("mtbf_s") / 3600).round(1).alias("MTBF h"),
             (pl.col("mttr_s") / 60).round(1).alias("MTTR min"), "checkpoints",
             pl.col("alarms_right").alias("alarms right"), pl.col("alarms_wrong").alias("alarms wrong"),
         ),
-        hide_index=True, column_config={"ETTR": share, "by Baige": share},
+        hide_index=True, column_config={"ETTR %": share, "by Baige %": share},
         alt="Every job of this time with its effective time",
     )  # fmt: skip
 
@@ -94,11 +94,13 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
-def _unsure(fleet: dict[str, float | None]) -> str | None:
+def _known(fleet: dict[str, float | None]) -> tuple[str, str | None]:
+    """The number, and how far what nobody saw could lift it; no number where that is most of the time."""
     low, high = fleet["ettr"], fleet["ettr_high"]
     if low is None or high is None or high - low < 5e-5:
-        return None
-    return f"up to {100 * high:.2f} %: some time was not seen"
+        return _percent(low), None
+    told = f"up to {100 * high:.2f} %: some time was not seen"
+    return ("not known", "most of the time was not seen") if high - low > 0.5 else (_percent(low), told)
 
 
 def _hours(seconds: float | None) -> str:
