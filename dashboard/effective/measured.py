@@ -79,7 +79,8 @@ def _table(found: Measured) -> None:
     share = st.column_config.NumberColumn(format="%.2f")
     st.dataframe(
         found.jobs.select(
-            "job", pl.col("gpus").alias("GPUs"), (pl.col("span_s") / 3600).round(1).alias("hours"), (100 * pl.col("ettr")).alias("ETTR %"),
+            "job", pl.col("gpus").alias("GPUs"), (pl.col("span_s") / 3600).round(1).alias("hours"),
+            (100 * pl.col("ettr")).alias("ETTR %"),
             (100 * pl.col("ettr_baige")).alias("by Baige %"), "interruptions",
             pl.col("alarmed").alias("alarm before"), (pl.col("mtbf_s") / 3600).round(1).alias("MTBF h"),
             (pl.col("mttr_s") / 60).round(1).alias("MTTR min"), "checkpoints",
