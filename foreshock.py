@@ -115,6 +115,7 @@ def _collect(args: argparse.Namespace, config: Config) -> int:
 
 
 def _ingest(args: argparse.Namespace, config: Config) -> int:
+    from collector.notify import Notifier
     from models.serving import Serving
     from pipeline.ingest import TOPICS, Worker
     from pipeline.lake import Lake
@@ -124,7 +125,9 @@ def _ingest(args: argparse.Namespace, config: Config) -> int:
     stop, clock, lake = _until_stopped(), config.make_clock(), Lake(config.lake.path)
     stream = open_stream(config, config.kafka.ingest_group, TOPICS)
     Upkeep(lake, config.upkeep).start(stop, clock)
-    Worker(stream, lake, Serving(config.models.registry), config.ingest, clock).run(stop)
+    worker = Worker(stream, lake, scorer := Serving(config.models.registry), config.ingest, clock)
+    Notifier().ready(f"scored by {scorer.model_id}")
+    worker.run(stop)
     return 0
 
 

@@ -24,6 +24,7 @@ from alerting.slurm import SlurmAdapter
 from collector.checkpoints import KIND, checkpoint_of
 from collector.clock import to_datetime
 from collector.config import BridgeConfig, Config
+from collector.notify import Notifier
 from collector.records import Event
 from pipeline.lake import Lake
 from pipeline.stream import open_stream
@@ -84,6 +85,7 @@ def bridge(config: Config, adapter: str, stop: threading.Event) -> None:
     def ready(host: str, port: int) -> None:
         mode = "dry run" if config.bridge.dry_run else "armed"
         log.info("bridge to %s (%s) listens on %s:%d", adapter, mode, host, port)
+        Notifier().ready(f"{adapter}, {mode}")
 
     receiver.serve(config.bridge, ADAPTERS[adapter](config.bridge), stop, ready=ready, told=told)
 

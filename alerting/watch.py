@@ -31,6 +31,7 @@ from alerting.slots import Slots, from_rows
 from collector.checkpoints import checkpoint_of
 from collector.clock import Clock
 from collector.config import WatchConfig
+from collector.notify import Notifier
 from collector.records import (
     TOPIC_ALERTS,
     TOPIC_DEAD_LETTERS,
@@ -134,6 +135,7 @@ def _watch(watcher: Watcher, stop: Flag) -> None:
     ]
     for thread in threads:
         thread.start()
+    Notifier().ready(f"{len(watcher.sinks)} receivers")
     try:
         while not stop.is_set():
             step(watcher)

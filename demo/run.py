@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -19,6 +16,7 @@ from alerting.webhook import new_secret
 from collector.config import Config
 from collector.config_file import load
 from collector.errors import ForeshockError
+from demo.chain import Chain, Ready, await_files
 from demo.happenings import FAULT, Chronicle
 from demo.nvml_double.build import build
 from demo.simulated_trace import write_simulated_trace
@@ -32,13 +30,12 @@ NODE: Final = "demo-node-0"
 REGISTRY: Final = Path(__file__).with_name("registry")
 """A model learnt from a simulated fleet, as its card says: `foreshock evaluate --dataset simulated --save` made it."""
 _MARK: Final = ".foreshock-demo"
-_START_TIMEOUT_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where one demo lives."""
+    """Where one demo lives. `start_unix_s`: when its story begins, in cluster time."""
 
     directory: Path
     speed: float
@@ -73,8 +70,10 @@ def run(
     if not 1.0 < speed <= 60.0:
         raise ForeshockError(f"--speed {speed:g}: must be above 1 and at most 60", hint="the default is 20")
     stage = _prepare(Path(directory), speed, kafka, trace)
-    chronicle = Chronicle(stage.config(), stage.job, stage.start_unix_s, FAULT)
-    with _chain(stage, Path(trace) if trace else stage.directory / "trace.csv") as chain:
+    with _services(stage) as chain:
+        stage = replace(stage, start_unix_s=stage.config().make_clock().time_s())
+        chronicle = Chronicle(stage.config(), stage.job, stage.start_unix_s, FAULT)
+        _begin(stage, chain, Path(trace) if trace else stage.directory / "trace.csv")
         _watch(stage, chain, chronicle, as_json=as_json, plain=plain, out=out)
     story = tell(chronicle, stage, recorded=trace)
     story.print(out, as_json=as_json)
@@ -165,84 +164,31 @@ drain_command = ["{sys.executable}", "-I", "-m", "demo.drain", "{d}/drained"]
 """
 
 
-class Chain:
-    """The running processes, by name."""
-
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, argv: list[str], env: dict[str, str]) -> None:
-        with (self._logs / f"{name}.log").open("wb") as log:
-            self._processes[name] = subprocess.Popen(
-                [sys.executable, "-I", "-m", *argv],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **env},
-            )  # fmt: skip
-
-    def kill(self, name: str) -> None:
-        """What a collective's abort does to a rank: no warning, no time to save."""
-        self._processes[name].send_signal(signal.SIGKILL)
-        self._processes.pop(name).wait(timeout=10)
-
-    def has(self, name: str) -> bool:
-        return name in self._processes
-
-    def check(self) -> None:
-        """Raises ForeshockError, with the end of its log, when a process has ended that should run."""
-        for name, process in self._processes.items():
-            if process.poll() is not None:
-                tail = (self._logs / f"{name}.log").read_text(errors="replace").strip()[-600:]
-                raise ForeshockError(
-                    f"{name} ended with {process.returncode}: {tail}", hint=f"see {self._logs}"
-                )
-
-    def stop(self) -> None:
-        for process in reversed(self._processes.values()):
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
 @contextmanager
-def _chain(stage: Stage, trace: Path) -> Iterator[Chain]:
-    """Start everything, last consumer first, and stop it in any case."""
-    d, toml = stage.directory, str(stage.toml)
-    values, events = d / "nvml.values", d / "nvml.events"
-    double = {"FORESHOCK_NVML_DOUBLE": str(values), "FORESHOCK_NVML_DOUBLE_EVENTS": str(events)}
-    files = [
-        "--values",
-        str(values),
-        "--events",
-        str(events),
-        "--kmsg",
-        str(d / "kmsg"),
-        "--trace",
-        str(trace),
-    ]
-    chain = Chain(d / "logs")
+def _services(stage: Stage) -> Iterator[Chain]:
+    """Who waits for records, each of them ready; all that runs is stopped in any case."""
+    chain, ready = Chain(stage.directory / "logs"), Ready()
     with ExitStack() as stack:
+        stack.callback(ready.close)
         stack.callback(chain.stop)
-        chain.start("training", ["demo.training", "--directory", str(stage.job), "--config", toml], {})
-        start = ["--start", repr(stage.start_unix_s), "--gpu", str(FAULT.gpu)]
-        chain.start("player", ["demo.player", *files, "--config", toml, *start], {})
         for service in (["bridge", "command"], ["watch"], ["ingest"]):
-            chain.start(service[0], ["foreshock", "--config", toml, *service], {})
-        _await(chain, values, stage.job / f"{NAME}.pid", d / "kmsg")
-        chain.start("collect", ["foreshock", "--config", toml, "collect"], double)
+            argv = ["foreshock", "--config", str(stage.toml), *service]
+            chain.start(service[0], argv, {"NOTIFY_SOCKET": ready.address(service[0])})
+        ready.wait(chain)
         yield chain
 
 
-def _await(chain: Chain, *files: Path) -> None:
-    deadline = time.monotonic() + _START_TIMEOUT_S
-    while not all(f.exists() for f in files):
-        chain.check()
-        if time.monotonic() > deadline:
-            raise ForeshockError("the demo did not start in time", hint="see its logs directory")
-        time.sleep(0.05)
+def _begin(stage: Stage, chain: Chain, trace: Path) -> None:
+    """The job, the GPUs and the node's agent: cluster time of the story begins here."""
+    d, toml = stage.directory, str(stage.toml)
+    values, events, kmsg = d / "nvml.values", d / "nvml.events", d / "kmsg"
+    chain.start("training", ["demo.training", "--directory", str(stage.job), "--config", toml], {})
+    files = ["--values", str(values), "--events", str(events), "--kmsg", str(kmsg), "--trace", str(trace)]
+    start = ["--start", repr(stage.start_unix_s), "--gpu", str(FAULT.gpu)]
+    chain.start("player", ["demo.player", *files, "--config", toml, *start], {})
+    await_files(chain, values, stage.job / f"{NAME}.pid", kmsg)
+    double = {"FORESHOCK_NVML_DOUBLE": str(values), "FORESHOCK_NVML_DOUBLE_EVENTS": str(events)}
+    chain.start("collect", ["foreshock", "--config", toml, "collect"], double)
 
 
 def _watch(

@@ -22,7 +22,7 @@ def demo(directory: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 
 def saved_story(directory: Path, *more: str) -> dict[str, object]:
-    done = demo(directory, "--json", "--speed", "30", *more)
+    done = demo(directory, "--json", *more)
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
