@@ -198,8 +198,8 @@ def _stretches(found: pl.DataFrame) -> list[pl.DataFrame]:
     """INTERVALS of outages. Minutes of them that say more have their own causes, which come first in _ORDER."""
     kind, again = pl.col("kind"), pl.coalesce("works", "end")
     stopped = pl.when(kind == "start").then("begin").otherwise("stopped")
-    false = (pl.col("verdict") == "true").fill_null(value=False)
-    move = pl.when(false).then(pl.lit("alarms_true")).otherwise(pl.lit("alarms_false"))
+    came_true = (pl.col("verdict") == "true").fill_null(value=False)
+    move = pl.when(came_true).then(pl.lit("alarms_true")).otherwise(pl.lit("alarms_false"))
     interrupted = kind.is_in(INTERRUPTIONS)
     parts = (
         (interrupted | (kind == "planned"), pl.col("kept"), pl.col("interrupted"), pl.lit("lost_work")),

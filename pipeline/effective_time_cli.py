@@ -25,6 +25,8 @@ _COUNTED: Final = ("job", "interrupted", "by faults", "of those alarmed", "MTBF 
 
 def run(args: argparse.Namespace, lake: Path, out: TextIO) -> int:
     """Print what was measured in `lake`; 0. Raises ForeshockError where there is no job, or no place for the plot."""
+    if args.plot and Path(args.plot).suffix != ".png":
+        raise ForeshockError(f"--plot {args.plot}: no kind of picture we make", hint="FILE.png")
     found = measure(Lake(lake), args.since, args.until, job=args.job)
     if args.plot:
         from pipeline.effective_time_plot import losses_by_job

@@ -63,6 +63,9 @@ def test_what_cannot_be_answered_says_why(config: str, tmp_path: Path, capsys: p
     assert "no job 9" in capsys.readouterr().err
     assert foreshock.main(["--config", config, "ettr", "--plot", str(tmp_path / "no" / "x.png")]) == 1
     assert "--plot" in capsys.readouterr().err
+    assert foreshock.main(["--config", config, "ettr", "--plot", str(tmp_path / "x.html")]) == 1
+    assert "FILE.png" in capsys.readouterr().err
+    assert not (tmp_path / "x.html").exists(), "a PNG under another name would open in nothing"
     with pytest.raises(SystemExit) as e:
         foreshock.main(["--config", config, "ettr", "--since", "yesterday"])
     assert e.value.code == 2
