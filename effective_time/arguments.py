@@ -11,6 +11,8 @@ from collector.errors import ForeshockError
 STACK_NAMES: Final = ("slow", "asynchronous", "in-memory", "each-step")
 """The first words of `stack.STACKS`, in order."""
 STACK: Final = "asynchronous"
+HUGE_GPUS: Final = 50_000
+MOST_DAYS: Final = 3_650.0
 WHATIF: Final = """What prediction would be worth to a job, and what limits it: recovery speed sets the level,
 prediction adds what it adds. Closed forms beside a simulation of months, in which the production policy runs.
 
@@ -70,10 +72,23 @@ def add_whatif(parser: argparse.ArgumentParser) -> None:
     add("--no-migrate", action="store_true", help="alarms save but never move the job")
     run = parser.add_argument_group("the simulation and the answer")
     add = run.add_argument
-    add("--days", type=_positive, default=90.0, metavar="N", help="of each run (default: 90)")
-    add("--seeds", type=_whole, default=5, metavar="N", help="runs of each arm (default: %(default)s)")
+    add("--days", type=_days, metavar="N", help="of each run (default: 90; 30 above 50,000 GPUs)")
+    add(
+        "--seeds",
+        type=several,
+        default=5,
+        metavar="N",
+        help="runs of each arm, 2 or more (default: %(default)s)",
+    )
     add("--json", action="store_true", help="one JSON object")
+    add("--curves", action="store_true", help="with --json: the lines of the plots too")
     add("--plot", metavar="FILE", help="FILE.png, or FILE.html with the figures in it and a table")
+
+
+def days(args: argparse.Namespace) -> float:
+    """Of each run: a huge job has its thousands of faults in a month, and its answer in less than a minute."""
+    given: float | None = args.days
+    return given if given is not None else 90.0 if args.gpus <= HUGE_GPUS else 30.0
 
 
 def check(args: argparse.Namespace) -> None:
@@ -84,6 +99,10 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.plot and not args.plot.endswith((".png", ".html")):
         raise ForeshockError(f"--plot {args.plot}: no kind of picture we make", hint="FILE.png or FILE.html")
+    if args.curves and not args.json:
+        raise ForeshockError(
+            "--curves are numbers for programs", hint="add --json, or --plot FILE.html to see them"
+        )
 
 
 def _number(text: str) -> float:
@@ -98,6 +117,19 @@ def _number(text: str) -> float:
 
 def _positive(text: str) -> float:
     return _in(text, 0.0, math.inf, "above 0", least=False)
+
+
+def _days(text: str) -> float:
+    """More would fill the memory with faults and tell no more."""
+    return _in(text, 0.0, MOST_DAYS, f"above 0 and up to {MOST_DAYS:g}", least=False)
+
+
+def several(text: str) -> int:
+    """A number of runs. One run has no spread, so no interval could be told."""
+    value = _count(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"{text} is not 2 or more: one run has no interval")
+    return value
 
 
 def _not_negative(text: str) -> float:

@@ -134,7 +134,7 @@ def compare(case: Case, seeds: Iterable[int]) -> Comparison:
     plain, ours = [p for p, _ in pairs], [o for _, o in pairs]
     met = sum(o.avoided + o.interruptions for o in ours)
     return Comparison(
-        case, len(pairs), spread([o.ettr for o in plain]), spread([o.ettr for o in ours]),
+        case, len(pairs), share_spread([o.ettr for o in plain]), share_spread([o.ettr for o in ours]),
         spread([o.ettr - p.ettr for p, o in pairs]), lost_share(plain), lost_share(ours),
         _mtbf_s(plain), _mtbf_s(ours),
         _a_day([o.asked for o in ours], case.days), _a_day([o.asked_on_risk for o in ours], case.days),
@@ -179,6 +179,12 @@ def spread(values: Sequence[float]) -> Spread:
         return Spread(mean, mean, mean)
     half = float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(len(values)))
     return Spread(mean, mean - half, mean + half)
+
+
+def share_spread(values: Sequence[float]) -> Spread:
+    """As `spread`, of shares: few runs that differ much know no more than that it is in 0..1."""
+    s = spread(values)
+    return Spread(s.mean, max(0.0, s.low), min(1.0, s.high))
 
 
 def _pair(case: Case, seed: int) -> tuple[Outcome, Outcome]:

@@ -44,7 +44,13 @@ def _of_trace(folder: Path) -> Rates:
     from effective_time import outages
     from models import nodetrace
 
-    of = outages.outages(nodetrace.read(folder))
+    try:
+        of = outages.outages(nodetrace.read(folder))
+    except ForeshockError as e:
+        raise ForeshockError(
+            f"--rates nodetrace:DIR: {e}",
+            hint="DIR holds fault_trace.json of the InfiniteHBD trace (docs/data.md says where it can be had)",
+        ) from e
     found = outages.rates(outages.measured(of, 0.0, of.until_day), of)
     source = f"{found.source} of the InfiniteHBD trace, {of.n_units} servers of {of.gpus_per_unit} GPUs"
     return replace(found, name="nodetrace", source=source)

@@ -22,7 +22,8 @@ from alerting.waste import DAY_S
 from collector.errors import ForeshockError
 from effective_time import outages, proneness_alarms
 from effective_time.alarms import FALSE, Alarms
-from effective_time.compare import Case, Spread, lost_share, rules, setup, spread
+from effective_time.arguments import several
+from effective_time.compare import Case, Spread, lost_share, rules, setup, share_spread, spread
 from effective_time.outages import Fleet, Outages
 from effective_time.predictors import ASSUMED, Kind, Predictor, World, real
 from effective_time.proneness_alarms import CUT_DAY
@@ -155,7 +156,7 @@ def _row(
     return Row(
         stack=plain.stack.name, predictor="none" if by is None else by.name,
         kind="none" if by is None else by.kind, interval_s=interval_s,
-        ettr_without=spread([o.ettr for o in bare]), ettr_with=spread([o.ettr for o in ours]),
+        ettr_without=share_spread([o.ettr for o in bare]), ettr_with=share_spread([o.ettr for o in ours]),
         gain=spread([o.ettr - b.ettr for b, o in zip(bare, ours, strict=True)]),
         interruptions_without=_mean([o.interruptions for o in bare]),
         interruptions_with=_mean([o.interruptions for o in ours]), avoided=_mean([o.avoided for o in ours]),
@@ -239,7 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="nodes the job does not use (default: %(default)s)",
     )
-    add("--seeds", type=int, default=SEEDS, metavar="N", help="replays per row (default: %(default)s)")
+    add("--seeds", type=several, default=SEEDS, metavar="N", help="replays per row (default: %(default)s)")
     add("--json", action="store_true", help="and one JSON object as the last line")
     return parser
 

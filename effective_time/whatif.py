@@ -8,12 +8,14 @@ from typing import Final
 
 from alerting.limits import DRAINS
 from alerting.waste import budget_s, exponential_ettr
+from collector.config import WatchConfig
 from collector.errors import ForeshockError
 from effective_time import caps, closed
 from effective_time.compare import Case, Comparison, compare
 from effective_time.rates import Rates
 
 TARGETS: Final = (0.995, 0.99, 0.97, 0.90)
+_SHIPPED: Final = WatchConfig()
 _ROUNDING: Final = 0.005
 """A share that somebody rounded to two places is not refused for it."""
 
@@ -24,7 +26,7 @@ class Advice:
 
     `recovery_to_match_s`: how fast recovery would have to be to do without the predictor; None: not even at once.
     `breaks_even_at`: the least precision from which a planned move pays. `capped` is `simulated` with the caps on
-    drains as shipped; None where nothing is foretold.
+    drains of `caps_now` (drained_nodes, predicted_drains); None where nothing is foretold.
     """
 
     case: Case
@@ -40,6 +42,7 @@ class Advice:
     breaks_even_at: float
     caps: caps.Caps
     simulated: Comparison
+    caps_now: tuple[int, int]
     capped: Comparison | None
 
     @property
@@ -48,24 +51,26 @@ class Advice:
 
     @property
     def drains_held_back(self) -> float | None:
-        """Of the drains that a mere risk asked for, the share that the caps as shipped hold back; None: none asked."""
+        """Of the drains that a mere risk asked for, the share that `caps_now` hold back; None: none asked."""
         if self.capped is None:
             return None
         free, capped = drains_per_day(self.simulated), drains_per_day(self.capped)
         return max(0.0, 1.0 - capped / free) if free > 0.0 else None
 
 
-def advise(case: Case, seeds: Iterable[int], tick: Callable[[], object] = lambda: None) -> Advice:
-    """Both arms by both ways. `tick` is called for each seed simulated, 2 times len(seeds) in all.
+def advise(
+    case: Case, seeds: Iterable[int], tick: Callable[[], object] = lambda: None, watch: WatchConfig = _SHIPPED
+) -> Advice:
+    """Both arms by both ways, and with the caps of `watch`. `tick` is called for each seed simulated, 2 times
+    len(seeds) in all.
 
     Raises ForeshockError for a job that saves more slowly than it fails, ValueError for values that make no sense.
     """
     checked(case)
     numbers, free = list(seeds), replace(case, interval_s=None)
     simulated = compare(case, _ticking(numbers, tick))
-    capped = (
-        compare(replace(case, limits_as_shipped=True), _ticking(numbers, tick)) if case.recall > 0.0 else None
-    )
+    caps_now = (watch.drained_nodes, watch.predicted_drains)
+    capped = compare(replace(case, caps=caps_now), _ticking(numbers, tick)) if case.recall > 0.0 else None
     ettr_with = closed.with_(case)
     return Advice(
         case=case, mtbf_s=case.run.mtbf_s,
@@ -76,7 +81,8 @@ def advise(case: Case, seeds: Iterable[int], tick: Callable[[], object] = lambda
         exact_without=exponential_ettr(case.run, case.best_interval_s(foretold=False)),
         tenth_more_recall=closed.tenth_more_recall(case),
         recovery_to_match_s=closed.recovery_for(replace(case, recall=0.0), ettr_with),
-        breaks_even_at=case.breaks_even_at, caps=caps.needed(case), simulated=simulated, capped=capped,
+        breaks_even_at=case.breaks_even_at, caps=caps.needed(case), simulated=simulated,
+        caps_now=caps_now, capped=capped,
     )  # fmt: skip
 
 

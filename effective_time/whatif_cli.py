@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, config: Config, out: TextIO, err: TextIO) -> i
     try:
         checked(asked.case)
         with _progress(args, asked.case, err) as tick:
-            found = advise(asked.case, range(args.seeds), tick)
+            found = advise(asked.case, range(args.seeds), tick, config.watch)
     except ValueError as e:
         raise ForeshockError(f"this job makes no sense: {e}", hint="foreshock whatif --help") from e
     if args.plot:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace, config: Config, out: TextIO, err: TextIO) -> i
                 f"--plot {args.plot}: {e.strerror}", hint="name a file in a folder that is there"
             ) from e
     if args.json:
-        json.dump(whatif_json.as_dict(found, asked), out, allow_nan=False, indent=2)
+        json.dump(whatif_json.as_dict(found, asked, with_curves=args.curves), out, allow_nan=False, indent=2)
         out.write("\n")
     else:
         out.write(whatif_report.text(found, asked) + "\n")
@@ -59,7 +59,7 @@ def _asked(args: argparse.Namespace, config: Config) -> Asked:
     stack, origins = _stack(args)
     recall = RECALL if args.recall is None else args.recall
     case = Case(
-        gpus=args.gpus, rates=known, stack=stack, days=args.days, spare_nodes=args.spare_nodes,
+        gpus=args.gpus, rates=known, stack=stack, days=arguments.days(args), spare_nodes=args.spare_nodes,
         migrate=not args.no_migrate,
         lead_s=LEAD_S if args.lead_s is None else args.lead_s, interval_s=args.interval_s, repair_h=args.repair_h,
     )  # fmt: skip

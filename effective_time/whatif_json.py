@@ -8,11 +8,12 @@ from typing import Any
 
 from collector.config import WatchConfig
 from effective_time.compare import Comparison
+from effective_time.curves import curves
 from effective_time.whatif import Advice
 from effective_time.whatif_report import DEFINITION, Asked, values
 
 
-def as_dict(found: Advice, asked: Asked) -> dict[str, Any]:
+def as_dict(found: Advice, asked: Asked, *, with_curves: bool = False) -> dict[str, Any]:
     """Times in seconds, ETTR and shares in 0..1; what is not defined is null."""
     case = found.case
     told: dict[str, Any] = finite(
@@ -25,13 +26,14 @@ def as_dict(found: Advice, asked: Asked) -> dict[str, Any]:
             "ettr_without": found.ettr_without, "ettr_with": found.ettr_with, "ettr_gain": found.gain,
             "ettr_without_exponential": found.exact_without, "simulation": _simulation(found.simulated),
             "ettr_per_tenth_recall": found.tenth_more_recall, "recovery_to_match_s": found.recovery_to_match_s,
-            "alarms_pay": case.pays, "precision_breaks_even_at": found.breaks_even_at,
+            "alarms_pay": case.pays, "alarm_threshold": asked.alarm_threshold(found),
+            "precision_breaks_even_at": found.breaks_even_at,
             "caps": _caps(found), "spare_nodes": case.spares,
             "spare_nodes_needed": found.caps.spare_nodes, "predictor": _predictor(asked), "inputs": _inputs(asked),
             "definition": DEFINITION, "synthetic": True,
         }
     )  # fmt: skip
-    return told
+    return told | ({"curves": finite(asdict(curves(case)))} if with_curves else {})
 
 
 def _simulation(s: Comparison) -> dict[str, Any]:
@@ -44,9 +46,10 @@ def _simulation(s: Comparison) -> dict[str, Any]:
 
 
 def _caps(found: Advice) -> dict[str, Any]:
-    config, capped = WatchConfig(), found.capped
+    config, capped, (drained, predicted) = WatchConfig(), found.capped, found.caps_now
     return {
         "shipped": {"drained_nodes": config.drained_nodes, "predicted_drains": config.predicted_drains},
+        "configured": {"drained_nodes": drained, "predicted_drains": predicted},
         "needed": {
             "drained_nodes": found.caps.drained_nodes, "predicted_drains": found.caps.predicted_drains,
         },

@@ -5,33 +5,23 @@ from __future__ import annotations
 import base64
 import html
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from alerting.waste import product_ettr
-from effective_time import closed
-from effective_time.compare import Case, Spread
+from effective_time.compare import Spread
+from effective_time.curves import Curves, curves
 from effective_time.whatif import Advice
 from effective_time.whatif_report import Asked, text
 
 # Okabe and Ito 2008: told apart by readers who see few colours, and in grey.
-_WITHOUT: Final = "#D55E00"
-_WITH: Final = "#0072B2"
-_PRECISIONS: Final = (
-    (0.2, "#E69F00", ":"),
-    (0.5, "#CC79A7", "-."),
-    (0.85, "#0072B2", "-"),
-    (1.0, "#000000", "--"),
-)
-_SIZES: Final = (1_000, 100_000)
-_POINTS: Final = 60
+_ARMS: Final = {"without": "#D55E00", "with": "#0072B2"}
+_OF_PRECISION: Final = (("#E69F00", ":"), ("#CC79A7", "-."), ("#0072B2", "-"), ("#000000", "--"))
+"""Colour and dash of each of `curves.PRECISIONS`."""
 
 
 def write(found: Advice, asked: Asked, path: Path) -> None:
@@ -43,9 +33,10 @@ def write(found: Advice, asked: Asked, path: Path) -> None:
 def _png(found: Advice) -> bytes:
     figure = Figure(figsize=(15.0, 4.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    waste_by_interval(left, found.case)
-    gain_by_recall(middle, found.case)
-    ettr_by_size(right, found)
+    drawn = curves(found.case)
+    waste_by_interval(left, drawn)
+    gain_by_recall(middle, drawn)
+    ettr_by_size(right, drawn, found)
     s = found.case.stack
     figure.suptitle(
         f"{found.case.gpus:,} GPUs, rates {found.case.rates.name}: C {s.checkpoint_s:g} s, U {s.recovery_s:g} s, "
@@ -58,48 +49,38 @@ def _png(found: Advice) -> bytes:
     return data.getvalue()
 
 
-def waste_by_interval(axes: Axes, case: Case) -> None:
-    """Both arms by the product form, their optimum marked."""
-    run = case.run
-    for foretold, name, colour in ((False, "without", _WITHOUT), (True, "with", _WITH)):
-        by = case.predictor if foretold and case.pays else None
-        best_s = max(replace(case, interval_s=None).best_interval_s(foretold=foretold), run.checkpoint_s)
-        intervals_s = np.geomspace(max(run.checkpoint_s, best_s / 20), best_s * 20, _POINTS)
-        axes.plot(
-            intervals_s,
-            [100 * (1 - product_ettr(run, by, float(t))) for t in intervals_s],
-            color=colour,
-            label=name,
-        )
-        waste = 100 * (1 - product_ettr(run, by, best_s))
-        axes.plot([best_s], [waste], "o", color=colour, label=f"best: {best_s:,.0f} s, {waste:.2f} %")
+def waste_by_interval(axes: Axes, drawn: Curves) -> None:
+    """Both arms by the closed form, their optimum marked."""
+    for line in drawn.waste_by_interval_s:
+        axes.plot(line.x, _percent(line.y), color=_ARMS[line.name], label=line.name)
+        assert line.mark is not None, "each arm has a best interval"
+        best_s, waste = line.mark
+        label = f"best: {best_s:,.0f} s, {100 * waste:.2f} %"
+        axes.plot([best_s], [100 * waste], "o", color=_ARMS[line.name], label=label)
     axes.set(xscale="log", xlabel="seconds between checkpoints", ylabel="time lost (%)", ylim=(0, None))
     _finish(axes, "Waste against interval")
 
 
-def gain_by_recall(axes: Axes, case: Case) -> None:
+def gain_by_recall(axes: Axes, drawn: Curves) -> None:
     """Points of ETTR against recall of all interruptions, up to what GPUs cause."""
-    share = case.rates.gpu_share
-    recalls = np.linspace(0.0, share, _POINTS)
-    for precision, colour, dash in _PRECISIONS:
-        gains = [
-            _gain(replace(case, recall=float(min(1.0, r / share)), precision=precision)) for r in recalls
-        ]
-        axes.plot(recalls, gains, color=colour, ls=dash, label=f"precision {precision:g}")
-    axes.plot([case.recall_of_all], [_gain(case)], "o", color=_WITHOUT, label="this predictor", zorder=5)
-    axes.axvline(share, color="#000000", lw=0.6, ls=":", label="all that GPUs cause")
+    *by_precision, here = drawn.gain_by_recall
+    for line, (colour, dash) in zip(by_precision, _OF_PRECISION, strict=True):
+        axes.plot(line.x, _percent(line.y), color=colour, ls=dash, label=line.name)
+    assert here.mark is not None, "the last line is the predictor that was asked for"
+    recall, gain = here.mark
+    axes.plot([recall], [100 * gain], "o", color=_ARMS["without"], label=here.name, zorder=5)
+    axes.axvline(drawn.gpu_share, color="#000000", lw=0.6, ls=":", label="all that GPUs cause")
     axes.set(xlabel="recall, of all interruptions", ylabel="gain (points of ETTR)")
     _finish(axes, "What recall is worth")
 
 
-def ettr_by_size(axes: Axes, found: Advice) -> None:
-    """Both arms by the product form from 1,000 to 100,000 GPUs, and what was simulated at the job's own size."""
-    sizes = np.geomspace(*_SIZES, _POINTS)
-    cases = [replace(found.case, gpus=int(n), spare_nodes=None) for n in sizes]
-    axes.plot(sizes, [100 * closed.without(c) for c in cases], color=_WITHOUT, label="without")
-    axes.plot(sizes, [100 * closed.with_(c) for c in cases], color=_WITH, label="with")
-    _simulated(axes, found.case.gpus, found.simulated.without, _WITHOUT, "simulated (synthetic faults), 95 %")
-    _simulated(axes, found.case.gpus, found.simulated.with_, _WITH, None)
+def ettr_by_size(axes: Axes, drawn: Curves, found: Advice) -> None:
+    """Both arms by the closed form from 1,000 to 100,000 GPUs, and what was simulated at the job's own size."""
+    for line in drawn.ettr_by_gpus:
+        axes.plot(line.x, _percent(line.y), color=_ARMS[line.name], label=line.name)
+    gpus, by = found.case.gpus, found.simulated
+    _simulated(axes, gpus, by.without, _ARMS["without"], "simulated (synthetic faults), 95 %")
+    _simulated(axes, gpus, by.with_, _ARMS["with"], None)
     axes.axhline(99.5, color="#000000", lw=0.6, ls=":", label="99.5 %")
     axes.set(xscale="log", xlabel="GPUs of the job", ylabel="ETTR (%)")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -111,8 +92,8 @@ def _simulated(axes: Axes, gpus: int, s: Spread, colour: str, label: str | None)
     axes.errorbar([gpus], [100 * s.mean], yerr=errors, fmt="s", ms=4, capsize=3, color=colour, label=label)
 
 
-def _gain(case: Case) -> float:
-    return 100 * (closed.with_(case) - closed.without(case))
+def _percent(shares: list[float]) -> list[float]:
+    return [100 * share for share in shares]
 
 
 def _finish(axes: Axes, title: str) -> None:

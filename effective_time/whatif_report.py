@@ -15,6 +15,8 @@ DEFINITION: Final = (
     "ETTR: time of work that lasts / wall time from the start of the job to its end. Queueing before the start, "
     "planned maintenance and slow steps are in neither; numbers of other sites have other denominators."
 )
+FIRST_ORDER_WITHIN: Final = 0.005
+"""Further from the exponential form than this, the first-order ones are not to be believed."""
 _HOUR_S: Final = 3600.0
 _WIDTH: Final = 118
 
@@ -27,13 +29,23 @@ class Asked:
     origins: dict[str, str]
     model: Chosen | None
 
+    def alarm_threshold(self, found: Advice) -> float | None:
+        """The risk from which on to alarm: the model's best, else the least probability at which a move pays.
+
+        None where no alarm pays, or alarms never move the job.
+        """
+        if self.model is not None:
+            return None if self.model.best is None else self.model.best.threshold
+        pays = self.case.migrate and found.breaks_even_at <= 1.0
+        return found.breaks_even_at if pays else None
+
 
 def text(found: Advice, asked: Asked) -> str:
     """For a terminal: what was assumed, what comes out, and what limits it."""
     c = found.case
     head = f"A job on {c.gpus:,} GPUs ({c.nodes:,} nodes of 8, {c.spares} spare). Simulated faults are synthetic."
     parts = [[head], _assumed(asked), _level(found), *([_model(asked.model)] if asked.model else []),
-             _arms(found), _lost(found.simulated), _limits(found), [DEFINITION]]  # fmt: skip
+             _arms(found), _lost(found.simulated), _limits(found, asked), [DEFINITION]]  # fmt: skip
     return "\n\n".join("\n".join(_wrapped(line) for line in part) for part in parts)
 
 
@@ -97,18 +109,25 @@ def _model(by: Chosen) -> list[str]:
         head,
         f"Best alarm threshold here: {b.threshold:.4g} (its own: {by.card.point.threshold:.4g}): {100 * b.recall:.0f} "
         f"% of GPU faults, {b.alarms_per_day:.2g} alarms a day, {b.false_per_day:.2g} of them false.",
-        "It was chosen on the days on which it was measured: expect a little less.",
+        "It was chosen on the days on which it was measured, and each alarm is taken to be as probable as its alarms "
+        "are precise; the live policy weighs each minute's risk and may move later: expect less.",
     ]  # fmt: skip
 
 
 def _arms(found: Advice) -> list[str]:
-    s = found.simulated
+    s, above = found.simulated, found.ettr_without - found.exact_without
+    far = abs(above) > FIRST_ORDER_WITHIN
     return [
         f"{'ETTR in %':<16}{'closed form':>12}   simulated (95 %; {s.seeds} x {found.case.days:g} days)",
         f"{'without':<16}{100 * found.ettr_without:>12.2f}   {points(s.without)}   "
         f"[exponential form: {100 * found.exact_without:.2f}]",
         f"{'with Foreshock':<16}{100 * found.ettr_with:>12.2f}   {points(s.with_)}",
         f"{'gain, points':<16}{100 * found.gain:>+12.2f}   {points(s.gain, signed=True)}, paired: the same faults",
+        *(
+            [f"The closed form is first order, and {100 * above:+.1f} points off here: go by the simulation."]
+            if far
+            else []
+        ),
     ]
 
 
@@ -120,7 +139,7 @@ def _lost(s: Comparison) -> list[str]:
     ]
 
 
-def _limits(found: Advice) -> list[str]:
+def _limits(found: Advice, asked: Asked) -> list[str]:
     more = found.tenth_more_recall
     match = found.recovery_to_match_s
     u = found.case.stack.recovery_s
@@ -136,29 +155,35 @@ def _limits(found: Advice) -> list[str]:
         if more is None
         else f"  0.1 more recall: {100 * more:+.2f} points"
     )
-    return [*lines, _pays(found), *_capped(found), _spares(found)]
+    return [*lines, _pays(found, asked), *_capped(found), _spares(found)]
 
 
-def _pays(found: Advice) -> str:
+def _pays(found: Advice, asked: Asked) -> str:
     p = found.breaks_even_at
     if not found.case.migrate:
         return "  no planned moves: a save on an alarm helps only with a lead shorter than half an interval"
     if p > 1.0:
         return "  a planned move never pays: it costs more than a recovery"
     here = "" if found.case.pays else ", so the policy does not move on these alarms"
-    return f"  a planned move pays from a precision of {p:.2f}{here}"
+    level = " (the alarm level to set)" if asked.model is None else ""
+    return f"  a planned move pays from a probability of {p:.2f} on{level}{here}"
 
 
 def _capped(found: Advice) -> list[str]:
     share, capped = found.drains_held_back, found.capped
     if share is None or capped is None:
         return []
-    config, need = WatchConfig(), found.caps
+    (drained, predicted), need, shipped = found.caps_now, found.caps, WatchConfig()
+    whose = (
+        "as shipped"
+        if found.caps_now == (shipped.drained_nodes, shipped.predicted_drains)
+        else "of your [watch]"
+    )
     lines = [
-        f"  caps as shipped (drained_nodes {config.drained_nodes}, predicted_drains {config.predicted_drains}) hold "
-        f"back {100 * share:.0f} % of the drains: gain {points(capped.gain, signed=True)}"
+        f"  caps {whose} (drained_nodes {drained}, predicted_drains {predicted}) hold back {100 * share:.0f} % of the "
+        f"drains: gain {points(capped.gain, signed=True)}"
     ]  # fmt: skip
-    if (need.drained_nodes, need.predicted_drains) != (config.drained_nodes, config.predicted_drains):
+    if need.drained_nodes > drained or need.predicted_drains > predicted:
         lines.append(
             f"    to hold back none, under [watch]: drained_nodes = {need.drained_nodes}, predicted_drains = "
             f"{need.predicted_drains}"
