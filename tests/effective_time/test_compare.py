@@ -1,11 +1,14 @@
 """The simulation against the closed forms, and the policy that runs in it against the one that runs."""
 
+import time
+from dataclasses import replace
+
 import pytest
 
 import alerting.policy
 from alerting.waste import exponential_ettr, product_ettr
 from effective_time import policy_in_loop
-from effective_time.compare import Case, Spread, compare, spread
+from effective_time.compare import Case, Spread, compare, share_spread, spread
 from effective_time.rates import PRESETS
 from effective_time.stack import STACKS, Stack
 
@@ -46,6 +49,32 @@ def test_the_caps_as_shipped_hold_drains_back_on_a_large_fleet():
     )
     free = Case(gpus=16_384, rates=LLAMA3, stack=STACKS[1], recall=0.6, precision=0.85)
     assert compare(with_caps, range(2)).avoided_share < 0.97 * compare(free, range(2)).avoided_share
+
+
+def test_no_other_interval_between_checkpoints_does_as_well_as_young_and_dalys():
+    best = Case(gpus=16_384, rates=LLAMA3, stack=STACKS[0], days=30.0)
+    best_s = best.best_interval_s(foretold=False)
+    at, *others = (
+        compare(replace(best, interval_s=best_s * times), range(6)).without.mean
+        for times in (1.0, 0.4, 0.6, 1.7, 2.5)
+    )
+    assert at > max(others)
+
+
+def test_a_year_of_a_job_on_16384_gpus_takes_seconds_with_the_policy_in_it():
+    began = time.monotonic()
+    most = Case(gpus=16_384, rates=LLAMA3, stack=STACKS[1], recall=1.0, precision=0.85, days=365.0)
+    found = compare(most, [0])
+    assert time.monotonic() - began < 60
+    assert found.mtbf_s.mean == pytest.approx(3.09 * 3600, rel=0.05)
+    assert found.asked_on_risk["drain_now"] > 5
+
+
+def test_the_interval_of_few_runs_stays_between_nothing_and_all():
+    found = share_spread([0.2, 0.9])
+    assert (found.low, found.high) == (0.0, 1.0)
+    assert found.mean == pytest.approx(0.55)
+    assert share_spread([0.5, 0.51]) == spread([0.5, 0.51])
 
 
 def test_the_policy_in_the_loop_is_the_one_that_runs():
