@@ -14,10 +14,13 @@ import streamlit as st
 from collector.config import Config
 from collector.errors import ForeshockError
 from dashboard.colours import Theme
+from dashboard.effective import curves
 from dashboard.effective.charts import arms
 from dashboard.freshness import spoken
 
 DEADLINE_S: Final = 60.0
+FIRST_ORDER_WITHIN: Final = 0.005
+"""As `foreshock whatif` has it: further from the exponential form than this, its text says so too."""
 RATES: Final = ("llama3", "rsc1", "rsc2", "delta-a100", "delta-h100", "lake")
 
 
@@ -100,13 +103,13 @@ def _answer(config: str | None, argv: tuple[str, ...]) -> dict[str, Any]:
 
 
 def fetch(config: str | None, argv: tuple[str, ...]) -> dict[str, Any]:
-    """What `foreshock whatif ARGV --json` says. Raises ForeshockError with its own words where it refuses."""
+    """What `foreshock whatif ARGV --json` says, with curves. Raises ForeshockError with its words where it refuses."""
     command = [sys.executable, "-I", "-m", "foreshock"]
     if config:
         command += ["--config", str(Path(config).absolute())]
     try:
         done = subprocess.run(
-            [*command, "whatif", *argv, "--json"], capture_output=True, text=True, timeout=DEADLINE_S,
+            [*command, "whatif", *argv, "--json", "--curves"], capture_output=True, text=True, timeout=DEADLINE_S,
             check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired as e:
@@ -147,24 +150,53 @@ def _show(answer: dict[str, Any], theme: Theme) -> None:
     )
     for line in advice(answer):
         st.markdown(f"- {line}")
+    _draw_curves(answer, theme)
     st.caption(f"{answer['rates']['source']}. {answer['definition']}")
+
+
+def _draw_curves(answer: dict[str, Any], theme: Theme) -> None:
+    told, simulated = answer["curves"], answer["simulation"]
+    seen = [
+        {"name": arm, "x": answer["gpus"], **{k: 100 * v for k, v in simulated[f"ettr_{arm}"].items()}}
+        for arm in ("without", "with")
+    ]
+    pictures = {
+        "Waste against interval": curves.waste_by_interval(told["waste_by_interval_s"], theme),
+        "What recall is worth": curves.gain_by_recall(told["gain_by_recall"], told["gpu_share"], theme),
+        "Effective time against size": curves.ettr_by_gpus(told["ettr_by_gpus"], seen, theme),
+    }
+    for column, (title, spec) in zip(st.columns(len(pictures)), pictures.items(), strict=True):
+        column.markdown(f"**{title}**")
+        column.vega_lite_chart(spec, width="stretch")
 
 
 def advice(answer: dict[str, Any]) -> list[str]:
     """What follows, in sentences."""
-    caps, needed = answer["caps"], answer["caps"]["needed"]["drained_nodes"]
+    caps, tenth = answer["caps"], answer["ettr_per_tenth_recall"]
+    held_back, needed = caps["drains_held_back_share"], caps["needed"]["drained_nodes"]
     lines = [
-        f"A tenth more recall is worth {_points(answer['ettr_per_tenth_recall'])}.",
+        "A tenth more recall would be more than GPUs cause."
+        if tenth is None
+        else f"A tenth more recall is worth {_points(tenth)}.",
         f"{answer['spare_nodes_needed']:,} spare nodes are needed for the job not to wait for one.",
     ]
     if (match_s := answer["recovery_to_match_s"]) is not None:
         lines.append(f"Without a predictor, recovery within {spoken(match_s)} would do as much.")
-    if (even := answer["precision_breaks_even_at"]) is not None:
-        lines.append(f"Below a precision of {even:.2f} the alarms cost more than they save.")
-    if caps["drains_held_back_share"] > 0:
+    if (alarm_at := answer["alarm_threshold"]) is None:
+        lines.append("A planned move never pays here: it costs more than a recovery.")
+    else:
         lines.append(
-            f"The caps as shipped would hold back {percent(caps['drains_held_back_share'])} of the drains: set "
+            f"Alarm from a probability of {alarm_at:.2f} on: below it a move costs more than it saves."
+        )
+    if held_back:
+        lines.append(
+            f"The caps as configured would hold back {percent(held_back)} of the drains: set "
             f"`watch.drained_nodes = {needed}`."
+        )
+    above = answer["ettr_without"] - answer["ettr_without_exponential"]
+    if abs(above) > FIRST_ORDER_WITHIN:
+        lines.append(
+            f"The closed form is {_points(above)} off here, being first order: go by the simulation."
         )
     return lines
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from collector.errors import ForeshockError
+from dashboard.colours import Theme
+from dashboard.effective import curves
 from dashboard.effective.charts import arms, losses
-from dashboard.effective.whatif import FIELDS, arguments, fetch
+from dashboard.effective.whatif import FIELDS, advice, arguments, fetch
 from pipeline.effective_time import CAUSES, measure
 from pipeline.lake import Lake
 from tests.pipeline.job_lakes import fault, lake, minutes
@@ -92,6 +95,12 @@ def test_the_form_asks_the_command_and_shows_the_line_to_paste(root: Path, monke
     assert shown["without Foreshock"] == f"{100 * answer['ettr_without']:.2f} %"
     assert shown["with Foreshock"] == f"{100 * answer['ettr_with']:.2f} %"
     assert "--gpus 1024" in line
+    titles = {m.value for m in app.markdown}
+    assert {
+        "**Waste against interval**",
+        "**What recall is worth**",
+        "**Effective time against size**",
+    } <= titles
 
 
 def test_a_refusal_comes_in_the_commands_own_words():
@@ -105,3 +114,30 @@ def test_two_arms_show_the_causes_that_took_time():
     spec = arms({"lost work": 0.1, "no node": 0.0}, {"lost work": 0.05, "planned move": 0.01}, "dark")
     assert spec["encoding"]["color"]["scale"]["domain"] == ["lost work", "planned move"]
     assert pl.DataFrame(spec["data"]["values"])["share"].sum() == pytest.approx(16)
+
+
+@pytest.mark.parametrize("recall", [0.0, 0.6])
+def test_advice_knows_what_is_not_defined(recall: float):
+    values = {f.option: f.default for f in FIELDS} | {"gpus": 1024, "recall": recall}
+    told = advice(fetch(None, tuple(arguments("llama3", values))))
+    assert ("A tenth more recall would be more than GPUs cause." in told) is (recall == 0.6)
+    assert not any("None" in line or "nan" in line for line in told)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_curves_show_every_line_the_marks_and_what_was_simulated(theme: Theme):
+    def line(name: str, *y: float, mark: list[float] | None = None) -> dict[str, Any]:
+        return {"name": name, "x": [1.0, 10.0][: len(y)], "y": list(y), "mark": mark}
+
+    arms_ = [line("without", 0.2, 0.3, mark=[2.0, 0.1]), line("with", 0.1, 0.2, mark=[3.0, 0.05])]
+    waste = curves.waste_by_interval(arms_, theme)
+    assert [v["y"] for v in waste["layer"][0]["data"]["values"]] == pytest.approx([20, 30, 10, 20])
+    assert [(v["x"], v["y"]) for v in waste["layer"][1]["data"]["values"]] == [(2.0, 10.0), (3.0, 5.0)]
+    gain = curves.gain_by_recall(
+        [line("precision 1", 0.0, 0.1), line("this predictor", mark=[0.2, 0.03])], 0.6, theme
+    )
+    assert gain["layer"][1]["data"]["values"] == [{"name": "this predictor", "x": 0.2, "y": 3.0}]
+    assert "color" not in gain["layer"][1]["encoding"], "it is no line of the legend"
+    seen = [{"name": "with", "x": 8, "low": 90.0, "mean": 91.0, "high": 92.0}]
+    size = curves.ettr_by_gpus(arms_, seen, theme)
+    assert [layer["data"]["values"] for layer in size["layer"][2:4]] == [seen, seen]
