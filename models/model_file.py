@@ -1,4 +1,8 @@
-"""The file of a model: what may be in it, and how it is opened without running anything that is in it."""
+"""The file of a model: what may be in it, and how it is opened without running anything that is in it.
+
+scikit-learn takes seconds to import, and whoever only reads cards (the watcher, between two decisions) has none: it is
+imported where a file is packed or opened.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,6 @@ from typing import Any, Final
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-import skops.io
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from collector.errors import ForeshockError
 
@@ -46,8 +48,17 @@ _OLDEST_PROTOCOL: Final = 2  # older skops layouts have loaders of their own, no
 _LARGEST_BYTES: Final = 1 << 30  # unpacked; a model of ours has a few MB
 
 
+def packed(state: State) -> bytes:
+    """A model file of `state`. It may hold anything: `opened` tells."""
+    import skops.io
+
+    return bytes(skops.io.dumps(state))
+
+
 def opened(data: bytes, name: str) -> State:
     """The state in a model file, built only if every type in it is TRUSTED and no tree points outside itself."""
+    import skops.io
+
     try:
         foreign = _foreign(data)
         if not foreign:
@@ -88,6 +99,8 @@ def _foreign(data: bytes) -> set[str]:
 
 def _check_trees(state: State) -> None:
     """scikit-learn follows a tree's indices without looking (skops names it as the reason not to trust a tree)."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     todo, seen = [state], set()
     while todo:
         one: Any = todo.pop()

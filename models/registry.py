@@ -26,12 +26,11 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import skops.io
 
 from collector.clock import Clock, SystemClock, to_datetime
 from collector.errors import ForeshockError
 from models.cards import Card, check_library, decode, encode
-from models.model_file import State, opened
+from models.model_file import State, opened, packed
 
 _ID: Final = re.compile(r"[a-z][a-z0-9_]{0,31}-\d{8}T\d{4}-[0-9a-f]{12}")
 _RETRAIN: Final = "train again: foreshock train"
@@ -67,7 +66,7 @@ class Registry:
 
         Raises ForeshockError where the state holds anything else: what could not be loaded is not saved.
         """
-        data = bytes(skops.io.dumps(state))
+        data = packed(state)
         digest = _digest(data)
         model_id = f"{card.head}-{card.created:%Y%m%dT%H%M}-{digest[:12]}"
         whole = msgspec.structs.replace(card, model_id=model_id, file_digest=digest)

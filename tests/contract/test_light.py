@@ -37,6 +37,24 @@ def test_the_agent_imports_nothing_heavy():
     assert not set(HEAVY) & set(loaded)
 
 
+def test_the_watcher_reads_a_models_level_without_scikit_learn():
+    code = """
+import sys
+from pathlib import Path
+import alerting.serve
+from alerting.levels import level_of
+root = Path(sys.argv[1])
+[model] = [p.parent.name for p in root.glob("*/card.json")]
+assert level_of(root, model) > 0
+print(sorted({"sklearn", "skops", "scipy"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "demo" / "registry")],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout == "[]\n", "seconds of imports between a risk and its checkpoint"
+
+
 def test_a_heavy_command_without_its_extra_names_the_install_line(tmp_path: Path):
     hide = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in ("polars", "streamlit"))
     for command, extra in ((["ingest"], "server"), (["sql", "SELECT 1"], "server"), (["watch"], "server")):
