@@ -12,6 +12,7 @@ from typing import Any, Final, TextIO
 
 from collector.errors import ForeshockError
 from effective_time import table_replay, table_rows, table_text
+from effective_time.arguments import several
 from effective_time.table_rows import Tell
 from effective_time.table_text import Figures
 from effective_time.whatif_json import finite
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--registry", default=str(REGISTRY), metavar="DIR", help="of the trained model (default: %(default)s)"
     )
     add("--model", default="", metavar="ID", help="of it (default: the active one)")
-    add("--seeds", type=int, default=SEEDS, metavar="N", help="runs of each case (default: %(default)s)")
+    add("--seeds", type=several, default=SEEDS, metavar="N", help="runs of each case (default: %(default)s)")
     add("--data", metavar="DIR", help="folder with fault_trace.json: replay it too (minutes more)")
     add("--json", action="store_true", help="print the figures as one object")
     return parser
@@ -110,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _HELP: Final = """Effective training time with and without Foreshock, as docs/effective-time.md has it.
 
-  python -m effective_time.table --out docs/effective-time.md
+  python -m effective_time.table --data DIR --out docs/effective-time.md     DIR: docs/data.md
 
 Without --data, what stands between the marks `<!-- replay -->` and `<!-- /replay -->` of FILE.md stays as it is."""
 

@@ -8,6 +8,8 @@ from typing import Final
 
 from effective_time import caps, table_rows
 from effective_time.cells import both, pc, signed, table
+from effective_time.compare import Case
+from effective_time.operating_curve import Point
 from effective_time.stack import STACKS
 from effective_time.table_replay import BEGIN, END
 from effective_time.table_rows import Capped, Check, Condition, Effective
@@ -15,7 +17,9 @@ from models.cards import Card
 
 _HEAD: Final = """# Effective training time: what prediction is worth
 
-Made by one command, a few minutes on two cores: `python -m effective_time.table --out docs/effective-time.md`. \
+Made by one command, minutes on one core, the same text each time: `python -m effective_time.table --data DIR --out \
+docs/effective-time.md` (DIR: the InfiniteHBD trace, [data.md](data.md); without it the replay below stays as it was). \
+How long a year of such a job takes to simulate: `python -m benchmarks.job_year`. \
 For your own job: `foreshock whatif --help`. What was measured on your fleet: \
 [effective-time-measured.md](effective-time-measured.md), `foreshock ettr`. The formulas: [economics.md](economics.md).
 
@@ -52,18 +56,12 @@ class Figures:
 
 def page(found: Figures, replay: str) -> str:
     """The whole page. `replay` stands between the marks as it is."""
-    parts = [_HEAD, _effective(found), _trained(found), _target(found), _validation(found), _caps(found)]
+    parts = [_HEAD, _effective(found), _trained(found), target(found), _validation(found), _caps(found)]
     return "\n\n".join([*parts, f"{BEGIN}\n{replay.strip()}\n{END}"]) + "\n"
 
 
 def _effective(found: Figures) -> str:
-    rows = [
-        [
-            _stack(r), f"{r.gpus:,}", both(r.without, r.simulated.without), both(r.assumed, r.simulated.with_),
-            signed(r.simulated.gain), both(r.trained, r.simulated_trained.with_), signed(r.simulated_trained.gain),
-        ]
-        for r in found.rows
-    ]  # fmt: skip
+    rows = [cells(r) for r in found.rows]
     head = ("stack (C, U, C_p, P)", "GPUs", "without", f"r {table_rows.RECALL:g}, p {table_rows.PRECISION:g} (assumed)",
             "gain", "trained model (SYNTHETIC)" if found.card.synthetic else "trained model", "gain")  # fmt: skip
     tenths = " / ".join(
@@ -90,6 +88,14 @@ def _effective(found: Figures) -> str:
     )  # fmt: skip
 
 
+def cells(r: Effective) -> list[str]:
+    """A row of the first table."""
+    return [
+        _stack(r), f"{r.gpus:,}", both(r.without, r.simulated.without), both(r.assumed, r.simulated.with_),
+        signed(r.simulated.gain), both(r.trained, r.simulated_trained.with_), signed(r.simulated_trained.gain),
+    ]  # fmt: skip
+
+
 def _trained(found: Figures) -> str:
     card, trained = found.card, found.rows[-1].simulated_trained.case
     told = (
@@ -97,22 +103,27 @@ def _trained(found: Figures) -> str:
         f"threshold {card.point.threshold:.4g} it foretells {100 * trained.recall:.0f} % of GPU faults (r "
         f"{trained.recall_of_all:.2f}); its false alarms per GPU-day carried over to Llama 3's rates make a precision "
         f"of {trained.precision:.2f}. That threshold was chosen for few false alarms. The one of the same curve that "
-        "gives most ETTR, at 16,384 GPUs (chosen on the days on which it was measured, so expect a little less):"
+        "gives most ETTR (chosen on the days on which it was measured, so expect a little less). In both an "
+        "alarm is taken to be as probable as its alarms are precise; the live policy weighs each minute's risk, which "
+        "may be far lower at first, and then it moves later or not at all: take these gains as the most it can bring."
     )  # fmt: skip
-    rows = []
-    for stack, case, best in table_rows.thresholds(card, found.rows[-1].gpus):
-        own = next(r for r in found.rows if r.stack == stack and r.gpus == found.rows[-1].gpus)
-        cells = (
-            ["none pays", "-", "-", "-", pc(own.without)] if best is None
-            else [f"{best.threshold:.4g}", f"{case.recall_of_all:.2f}", f"{best.precision:.2f}",
-                  f"{best.alarms_per_day:.1f}", pc(best.ettr)]
-        )  # fmt: skip
-        rows.append([stack.name, *cells, pc(own.trained), pc(own.without)])
-    head = ("stack", "threshold", "r", "p", "alarms a day", "ETTR", "at its own threshold", "without")
+    sizes = dict.fromkeys(r.gpus for r in found.rows)
+    best = {(stack, n): (case, by) for n in sizes for stack, case, by in table_rows.thresholds(card, n)}
+    rows = [_at_best(r, *best[r.stack, r.gpus]) for r in found.rows]
+    head = ("stack", "GPUs", "threshold", "r", "p", "alarms a day", "ETTR", "at its own threshold", "without")
     return "\n\n".join(["### The trained model", told, table(head, rows)])
 
 
-def _target(found: Figures) -> str:
+def _at_best(r: Effective, case: Case, best: Point | None) -> list[str]:
+    at = (
+        ["none pays", "-", "-", "-", pc(r.without)] if best is None
+        else [f"{best.threshold:.4g}", f"{case.recall_of_all:.2f}", f"{best.precision:.2f}",
+              f"{best.alarms_per_day:.1f}", pc(best.ettr)]
+    )  # fmt: skip
+    return [r.stack.name, f"{r.gpus:,}", *at, pc(r.trained), pc(r.without)]
+
+
+def target(found: Figures) -> str:
     r21, own = table_rows.conditions(own=False), table_rows.conditions(own=True)
     head = ("C", "C_p + P", *(f"r {r:g}" for r in table_rows.RECALLS))
     needs = [

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from effective_time import closed, table, table_replay, table_rows, table_text
+from effective_time.compare import spread
 from effective_time.rates import PRESETS
 from effective_time.stack import STACKS
+from effective_time.table_text import Figures
 from models.registry import Registry
 
 REGISTRY = Path(__file__).parents[2] / "demo" / "registry"
 DOCS = Path(__file__).parents[2] / "docs" / "effective-time.md"
+NOTHING = table_rows.Check("", 0.0, spread([0.0]))
 LITERATURE = {
     # C, U: (with C_p + P of 21 s, with the stack's own)
     (0.04, 60.0): 0.12,
@@ -125,12 +128,18 @@ def test_a_registry_without_an_active_model_is_an_error(tmp_path: Path):
     assert "no model is active" in err.getvalue()
 
 
-def test_the_page_in_the_repository_has_these_conditions():
+def test_the_page_in_the_repository_is_what_the_command_makes_today(card):
+    """A row as long as the page's own, so that a change of policy, model or simulation cannot leave it behind."""
     page = DOCS.read_text()
-    for row in ("| 0.04 | 21 | 53 |", "| 0.1 | 21 | 31 |", "| 0.04 | 60 | 0.12 |"):
-        assert row in page
-    assert table_replay.BEGIN in page
-    assert table_text.page.__doc__
+    assert f"`{card.model_id}`" in page
+    assert (
+        table_text.target(Figures(card, table.SEEDS, [], [], [], NOTHING, [])).partition("Three of")[0]
+        in page
+    )
+    rows = table_rows.effective(card, range(table.SEEDS), _silent, (1_024,))
+    row = next(r for r in rows if r.stack == STACKS[1])
+    assert "| " + " | ".join(table_text.cells(row)) + " |" in page, "run: python -m effective_time.table"
+    assert "## Replay of real node faults" in table_replay.kept(page)
 
 
 def _silent(_what: str) -> None:
