@@ -12,7 +12,7 @@ import streamlit as st
 from collector.config import Config
 from collector.config_file import load
 from collector.errors import ForeshockError
-from dashboard import notices
+from dashboard import notices, visitor
 from dashboard.desk import page as desk
 from dashboard.effective import page as effective
 from dashboard.fleet import page as fleet
@@ -57,7 +57,13 @@ def main() -> None:
         ),
         st.Page(lambda: desk.page(config), title="SQL", icon=":material/database:", url_path="sql"),
     ]
-    st.navigation(pages, position="top").run()
+    who = visitor.of(config)
+    chosen = st.navigation(pages, position="top" if visitor.may_read(who) else "hidden")
+    if visitor.may_read(who):
+        chosen.run()
+        visitor.goodbye(config, who)
+    else:
+        visitor.refuse(config)
 
 
 def _config() -> Config:

@@ -7,13 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from collector.config import Config
 from collector.errors import ConfigError, NotInstalledError
 
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _GRACE_S: Final = 8
 """Streamlit ends within a second or two; one that hangs is killed."""
 
@@ -22,6 +25,7 @@ def run(config: Config) -> int:
     """Serve until stopped; the exit code of Streamlit. Raises NotInstalledError without the dashboard extra."""
     if importlib.util.find_spec("streamlit") is None:
         raise NotInstalledError("the dashboard is not installed", hint="pip install 'foreshock[dashboard]'")
+    warn(config)
     # a process group of its own: what a terminal or a service manager says reaches it through us, and once
     with subprocess.Popen(command(config), env=environment(config), process_group=0) as child:
         return _until_it_ends(child)
@@ -64,7 +68,45 @@ def command(config: Config) -> list[str]:
         "client.showErrorDetails": "none",
     }
     argv = [sys.executable, "-P", "-m", "dashboard.start", str(Path(__file__).with_name("app.py"))]
-    return argv + [f"--{name}={value}" for name, value in options.items()]
+    argv += [f"--{name}={value}" for name, value in options.items()]
+    return argv + [f"--server.allowedHosts={name}" for name in hosts(config)]
+
+
+def hosts(config: Config) -> list[str]:
+    """The names under which browsers may come; empty is any.
+
+    On loopback and without a login, any web site that an operator visits could let its name point here and read what
+    it likes (DNS rebinding). Where people are named by a proxy or a login, such a site is nobody.
+    """
+    host, _ = _listen(config.dashboard.listen)
+    if host not in _LOOPBACK or config.dashboard.user_header or has_login():
+        return []
+    public = urlsplit(config.watch.dashboard_url).hostname
+    return [*_LOOPBACK, *([public] if public else [])]
+
+
+def warn(config: Config) -> None:
+    """Where anybody who reaches the address may read."""
+    host, port = _listen(config.dashboard.listen)
+    if host in _LOOPBACK or config.dashboard.user_header or has_login():
+        return
+    print(
+        f"foreshock: the dashboard listens on {host}:{port} without a login: whoever reaches it reads everything. "
+        "docs/dashboard.md tells of a login and of a proxy.",
+        file=sys.stderr,
+    )
+
+
+def has_login() -> bool:
+    """Whether Streamlit will find an identity provider: `[auth]` in its secrets.toml, of this folder or of the home."""
+    for folder in (Path.cwd(), Path.home()):
+        try:
+            told = tomllib.loads((folder / ".streamlit" / "secrets.toml").read_text())
+        except (OSError, ValueError):
+            continue
+        if "auth" in told:
+            return True
+    return False
 
 
 def environment(config: Config) -> dict[str, str]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import streamlit as st
 
 from collector.config import Config
 from collector.errors import ForeshockError
+from dashboard import command
 from dashboard.colours import Theme
 from dashboard.effective import curves
 from dashboard.effective.charts import arms
@@ -104,25 +102,12 @@ def _answer(config: str | None, argv: tuple[str, ...]) -> dict[str, Any]:
 
 def fetch(config: str | None, argv: tuple[str, ...]) -> dict[str, Any]:
     """What `foreshock whatif ARGV --json` says, with curves. Raises ForeshockError with its words where it refuses."""
-    command = [sys.executable, "-I", "-m", "foreshock"]
-    if config:
-        command += ["--config", str(Path(config).absolute())]
-    try:
-        done = subprocess.run(
-            [*command, "whatif", *argv, "--json", "--curves"], capture_output=True, text=True, timeout=DEADLINE_S,
-            check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as e:
-        raise ForeshockError(
-            f"`foreshock whatif` did not end within {DEADLINE_S:.0f} s",
-            hint="run it in a shell: --days 30 is faster",
-        ) from e
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["`foreshock whatif` failed without a word"]
-        said = next((x for x in lines if x.startswith("foreshock: ")), lines[-1]).removeprefix("foreshock: ")
-        hint = next((x.strip().removeprefix("Try: ") for x in lines if x.strip().startswith("Try: ")), "")
-        raise ForeshockError(said, hint=hint)
-    answer: dict[str, Any] = json.loads(done.stdout)
+    late = ForeshockError(
+        f"`foreshock whatif` did not end within {DEADLINE_S:.0f} s",
+        hint="run it in a shell: --days 30 is faster",
+    )
+    told = command.run(command.argv(config, ["whatif", *argv, "--json", "--curves"]), DEADLINE_S, late=late)
+    answer: dict[str, Any] = json.loads(told)
     return answer
 
 

@@ -9,7 +9,8 @@ import streamlit as st
 from collector.config import Config
 from collector.errors import ForeshockError
 from dashboard import notices
-from dashboard.incidents.door import LONGEST_SILENCE_H, LONGEST_TEXT, Signer, Verb, Word, signer, tell
+from dashboard.incidents.door import LONGEST_SILENCE_H, LONGEST_TEXT, Verb, Word, tell
+from dashboard.visitor import Signer, signer
 
 _VERBS: Final[dict[Verb, tuple[str, str]]] = {
     "ack": ("Acknowledge", "somebody works on it, so that nobody else starts"),

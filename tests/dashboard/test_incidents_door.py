@@ -20,7 +20,8 @@ from collector.config import Config, DashboardConfig, LakeConfig, SpoolConfig, W
 from collector.errors import ForeshockError
 from collector.records import TOPIC_OPERATOR, TOPIC_RISKS, Risk
 from dashboard.incidents import door
-from dashboard.incidents.door import Signer, Word, checked, command, signer, tell
+from dashboard.incidents.door import Word, checked, command, tell
+from dashboard.visitor import Signer, signer
 from pipeline.lake import Lake
 from pipeline.stream import open_stream
 from tests.dashboard.incident_rows import incident, opened, text, write_three

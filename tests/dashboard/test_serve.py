@@ -11,11 +11,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from collector.config import Config, DashboardConfig, LakeConfig
+from collector.config import Config, DashboardConfig, LakeConfig, WatchConfig
 from collector.errors import ConfigError, NotInstalledError
 from dashboard import serve
 
@@ -35,6 +36,36 @@ def test_it_listens_where_the_config_says_and_reports_to_nobody() -> None:
 def test_an_address_that_is_none_is_refused(listen: str) -> None:
     with pytest.raises(ConfigError, match=r"dashboard\.listen"):
         serve.command(_config(listen))
+
+
+def test_no_web_site_can_point_its_name_to_loopback_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a proxy or a login names people: such a site's page is nobody's then."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = _config()
+    assert serve.hosts(config) == ["localhost", "127.0.0.1", "::1"]
+    assert "--server.allowedHosts=127.0.0.1" in serve.command(config)
+    public = replace(config, watch=WatchConfig(dashboard_url="https://foreshock.example.org/x"))
+    assert "foreshock.example.org" in serve.hosts(public)
+    assert serve.hosts(_config("0.0.0.0:8501")) == []
+    assert serve.hosts(replace(config, dashboard=DashboardConfig(user_header="X-User"))) == []
+    (tmp_path / ".streamlit").mkdir()
+    (tmp_path / ".streamlit" / "secrets.toml").write_text("[auth]\n")
+    assert serve.hosts(config) == []
+
+
+def test_an_open_address_without_a_login_is_said_when_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    serve.warn(_config("0.0.0.0:8501"))
+    assert "whoever reaches it reads everything" in capsys.readouterr().err
+    serve.warn(_config())
+    serve.warn(replace(_config("0.0.0.0:8501"), dashboard=DashboardConfig(user_header="X-User")))
+    assert capsys.readouterr().err == ""
 
 
 def test_the_child_gets_the_same_config_and_lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
