@@ -59,6 +59,41 @@ def operating_curve(curve: tuple[Point, ...], point: Point, theme: Theme) -> alt
     return alt.layer(lines, *_stands(point, theme)).properties(height=300)
 
 
+def precision_over_recall(
+    curve: tuple[Point, ...], point: Point, theme: Theme
+) -> alt.LayerChart | alt.FacetChart:
+    """The same thresholds as a precision-recall curve, and the one at which the model stands."""
+    rows = _points(curve)
+    encoding = {
+        "x": alt.X("recall:Q", scale=_SHARE, title="recall"),
+        "y": alt.Y("precision:Q", scale=_SHARE, title="precision"),
+        "tooltip": [alt.Tooltip(f"{name}:Q", format=".3g") for name in ("recall", "precision", "threshold")],
+    }
+    line = (
+        alt.Chart(rows)
+        .mark_line(color=_PAIR[theme][0], strokeWidth=1.8)
+        .encode(order="threshold:Q", **encoding)
+    )
+    dots = (
+        alt.Chart(rows).mark_point(color=_PAIR[theme][0], filled=True, size=45, opacity=1).encode(**encoding)
+    )
+    stands = alt.Chart(_points((point,)))
+    here = stands.mark_point(color=_PAIR[theme][1], shape="diamond", filled=True, size=160, opacity=1)
+    name = stands.mark_text(color=_GREY[theme], align="left", dx=10, text="operating point")
+    return alt.layer(line, dots, here.encode(**encoding), name.encode(**encoding)).properties(height=300)
+
+
+def _points(curve: tuple[Point, ...]) -> pl.DataFrame:
+    """recall, precision, threshold of the points that have both."""
+    names = ("recall", "precision", "threshold")
+    rows = [
+        {name: getattr(p, name) for name in names}
+        for p in curve
+        if p.recall is not None and p.precision is not None
+    ]
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Float64))
+
+
 def _stands(point: Point, theme: Theme) -> list[alt.Chart]:
     if not point.alarms_per_day_per_10k:
         return []

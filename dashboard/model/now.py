@@ -35,10 +35,6 @@ def draw(lake: str, active: str | None, theme: Theme) -> None:
         parts = [frame.filter(here) for frame in (scored, alarms, foretold)]
         if not all(part.is_empty() for part in parts):
             _origin(parts, synthetic=synthetic, word=word, theme=theme)
-    st.caption(
-        "Drift of inputs and decay of the promise are computed when asked for and kept nowhere: "
-        "`foreshock models drift --days 7`."
-    )
 
 
 def _other_scorer(scored: pl.DataFrame, active: str | None) -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 from collector.config import Config
 from dashboard import notices
 from dashboard.colours import Theme
-from dashboard.model import files, measured, now, promise
+from dashboard.model import drift, files, measured, now, promise
 from dashboard.model.files import Card, Registry
 
 
@@ -23,6 +23,8 @@ def page(config: Config) -> None:
             promise.draw(card, theme)
             with notices.instead_of_tracebacks():
                 measured.draw(registry.root / card.model_id, card, theme)
+            with notices.instead_of_tracebacks():
+                drift.draw(config, card.model_id)
         with notices.instead_of_tracebacks():
             now.draw(str(config.lake.path), None if card is None else card.model_id, theme)
         if registry is not None:

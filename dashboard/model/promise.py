@@ -8,7 +8,7 @@ import polars as pl
 import streamlit as st
 
 from dashboard.colours import Theme
-from dashboard.model.charts import operating_curve
+from dashboard.model.charts import operating_curve, precision_over_recall
 from dashboard.model.evaluation import spoken
 from dashboard.model.files import Card
 
@@ -70,10 +70,17 @@ def _curve(card: Card, theme: Theme) -> None:
     if not card.curve:
         st.caption("The card holds no curve.")
         return
-    st.altair_chart(
-        operating_curve(card.curve, card.point, theme), key="operating-curve",
-        alt="Recall and precision against alarms per day and 10,000 GPUs; the table below has the same figures",
-    )  # fmt: skip
+    over_alarms, over_recall = st.tabs(["Over alarms per day", "Precision over recall"])
+    with over_alarms:
+        st.altair_chart(
+            operating_curve(card.curve, card.point, theme), key="operating-curve",
+            alt="Recall and precision against alarms per day and 10,000 GPUs; the table below has the same figures",
+        )  # fmt: skip
+    with over_recall:
+        st.altair_chart(
+            precision_over_recall(card.curve, card.point, theme), key="precision-recall",
+            alt="Precision against recall; the table below has the same figures",
+        )  # fmt: skip
     with st.expander("The curve as a table"):
         names = ("threshold", "precision", "recall", "alarms_per_day_per_10k")
         rows = [{name: getattr(p, name) for name in names} for p in card.curve]
