@@ -35,6 +35,9 @@ class FleetMap {
   }
 
   show(data, chosen) {
+    // what the pointer stood on may be gone: a block was opened, a node went
+    const cell = this.data?.level === data.level && this.at && data.groups[this.at.group]?.cells[this.at.cell];
+    if (!cell || cell === ".") { this.at = null; this.title = null; this.tip.hidden = true; }
     this.data = data;
     this.chosen = chosen;
     this.canvas.setAttribute("aria-label", `${data.about}. Arrow keys move, Enter opens.`);

@@ -9,13 +9,11 @@ from typing import Any, Final
 import polars as pl
 import streamlit as st
 
-from collector.clock import to_datetime
 from collector.config import Config
 from collector.errors import ForeshockError
-from dashboard import notices, now, operating_point
+from dashboard import lateness, notices, now, operating_point
 from dashboard.colours import Theme, alarmed
 from dashboard.fleet import cell_map, lists
-from dashboard.freshness import freshness, spoken
 
 _LARGE: Final = 20_000
 """GPUs. A larger fleet is drawn again less often: its rows are more, and its pace is no other."""
@@ -47,40 +45,16 @@ def _live(config: Config) -> None:
             lists.riskiest(fleet)
 
 
-def lag(newest: Mapping[str, Any]) -> str:
-    """How far the risks are behind the telemetry; empty where one of them is not there."""
-    telemetry, predictions = newest["telemetry"], newest["predictions"]
-    if telemetry is None or predictions is None:
-        return "no risk yet" if predictions is None else ""
-    behind_s = max(0.0, (telemetry - predictions).total_seconds())
-    return f"risks of {predictions:%H:%M} UTC, {spoken(behind_s)} behind the telemetry"
-
-
 def _header(config: Config, newest: Mapping[str, Any], fleet: pl.DataFrame) -> None:
-    at = newest["telemetry"] or newest["predictions"]
-    word, sentence = freshness(at, to_datetime(config.make_clock().time_s()), config.clock.speed)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Fleet", width="content", anchor=False)
         if fleet["synthetic"].fill_null(False).any():
             st.badge(
                 "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
             )
-        _badge(word)
-        st.caption(" · ".join(part for part in (sentence, lag(newest)) if part), width="content")
-    if word == "stale":
-        st.warning(
-            "What you see is old. Look at the agents and at `foreshock ingest`: `foreshock doctor` tells."
-        )
+        lateness.told(config, newest)
+    lateness.warned(config, newest)
     _counts(fleet)
-
-
-def _badge(word: str) -> None:
-    if word == "live":
-        st.badge("live", color="green", icon=":material/sensors:")
-    elif word == "demo":
-        st.badge("demo clock", color="blue", icon=":material/fast_forward:")
-    else:
-        st.badge(word, color="orange" if word == "late" else "red", icon=":material/schedule:")
 
 
 def _counts(fleet: pl.DataFrame) -> None:

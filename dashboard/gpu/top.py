@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import polars as pl
 import streamlit as st
 
-from collector.clock import to_datetime
 from collector.config import Config
-from dashboard import freshness
+from dashboard import freshness, lateness, queries
 from dashboard.gpu import life_queries, present
 from dashboard.gpu.facts import Facts, Row
 from dashboard.gpu.signs import Verdict, Word, differences, verdict
@@ -19,9 +18,6 @@ from dashboard.gpu.words import link, plain
 
 _BEFORE: Final = timedelta(minutes=15)
 """Signs from so long before the incident opened count; without one, those of the last hour."""
-_FRESH: Final[Mapping[str, Literal["green", "blue", "orange"]]] = {
-    "live": "green", "demo": "blue", "late": "orange",
-}  # fmt: skip
 _BOXES: Final[Mapping[Word, tuple[Callable[..., object], str]]] = {
     "failed": (st.error, ":material/dangerous:"),
     "likely": (st.error, ":material/priority_high:"),
@@ -34,17 +30,17 @@ _BOXES: Final[Mapping[Word, tuple[Callable[..., object], str]]] = {
 def head(config: Config, facts: Facts, level: float) -> None:
     """Freshness, identity, and how it stands now; the page's title has its name."""
     last = facts.last
-    now = to_datetime(config.make_clock().time_s())
-    word, sentence = freshness.freshness(facts.newest, now, config.clock.speed)
+    newest = queries.newest(str(config.lake.path)).row(0, named=True) | {"telemetry": facts.newest}
     with st.container(horizontal=True, vertical_alignment="center"):
         if last["synthetic"]:
             st.badge(
                 "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
             )
         st.badge(facts.state, color="green" if facts.state == "ok" else "red")
-        st.badge(word, color=_FRESH.get(word, "red"))
-        st.caption(sentence, width="content")
-    st.caption(_identity(facts), unsafe_allow_html=True)
+        lateness.told(config, newest)
+    lateness.warned(config, newest)
+    with st.container(key="gpu-identity"):
+        st.caption(_identity(facts), unsafe_allow_html=True)
     _numbers(str(config.lake.path), facts, level)
 
 

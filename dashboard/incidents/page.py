@@ -8,7 +8,7 @@ import polars as pl
 import streamlit as st
 
 from collector.config import Config
-from dashboard import notices
+from dashboard import lateness, notices, now
 from dashboard.incidents import story
 from dashboard.incidents.evidence import words
 from dashboard.incidents.queries import LISTED, listed
@@ -50,6 +50,7 @@ def _list_page(config: Config) -> None:
 def _live(config: Config) -> None:
     with notices.instead_of_tracebacks():
         lake = str(config.lake.path)
+        _fresh(config)
         rows = listed(lake)
         if rows.is_empty():
             st.info(f"No incident yet in the lake at `{lake}`.", icon=":material/check_circle:")
@@ -59,12 +60,23 @@ def _live(config: Config) -> None:
             )
             return
         _counts(rows)
-        parts = _by_origin(_filtered(rows))
+        chosen = _filtered(rows)
+        if chosen.is_empty():
+            _none(rows)
+            return
+        parts = _by_origin(chosen)
         for synthetic, part in parts:
             _table(part, synthetic=synthetic)
-        if parts[0][1].height:
-            with notices.instead_of_tracebacks():
-                story.beneath(config, parts[0][1]["incident_id"][0])
+        with notices.instead_of_tracebacks():
+            story.beneath(config, parts[0][1]["incident_id"][0])
+
+
+def _fresh(config: Config) -> None:
+    """Nothing open means little where nothing was heard."""
+    newest = now.newest(str(config.lake.path)).row(0, named=True)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        lateness.told(config, newest)
+    lateness.warned(config, newest)
 
 
 def _counts(rows: pl.DataFrame) -> None:
@@ -96,6 +108,18 @@ def _filtered(rows: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
+def _none(rows: pl.DataFrame) -> None:
+    """No row is left: since nothing is open, or since the filters leave nothing."""
+    if rows["is_open"].any() or st.session_state.get("state") != STATES[0]:
+        st.info("No incident is like that. Widen the filters above.", icon=":material/filter_alt_off:")
+    else:
+        newest = max(rows["opened"].to_list())
+        st.info(
+            f"No incident is open. The newest was opened {newest:%Y-%m-%d %H:%M:%S} UTC: choose the state `{ANY}`.",
+            icon=":material/check_circle:",
+        )
+
+
 def _choice(rows: pl.DataFrame, name: str) -> str:
     options = [ANY, *rows[name].drop_nulls().unique().sort()]
     chosen: str = st.selectbox(name.capitalize(), options, key=name, bind="query-params")
@@ -106,15 +130,12 @@ def _by_origin(rows: pl.DataFrame) -> list[tuple[bool, pl.DataFrame]]:
     """Measured and simulated incidents never stand in one table."""
     simulated = pl.col("synthetic").fill_null(value=False)
     parts = [(False, rows.filter(~simulated)), (True, rows.filter(simulated))]
-    return [part for part in parts if part[1].height] or [(False, rows)]
+    return [part for part in parts if part[1].height]
 
 
 def _table(rows: pl.DataFrame, *, synthetic: bool) -> None:
     if synthetic:
         st.badge("synthetic data", color="violet", icon=":material/science:", help="simulated, not measured")
-    if rows.is_empty():
-        st.info("No incident is like that. Widen the filters above.", icon=":material/filter_alt_off:")
-        return
     key = f"{_PICK}-{synthetic}"
     headline = pl.col("headline").str.strip_prefix("SYNTHETIC: ").str.replace(r" \(.*$", "")
     where = pl.concat_str("node", pl.format(" GPU {}", "gpu_index"), ignore_nulls=True).alias("where")

@@ -13,8 +13,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import now
-from dashboard.fleet.page import lag
 from dashboard.freshness import freshness, spoken
+from dashboard.lateness import lag
 from pipeline.lake import Lake
 from tests.lake_fixture import END, Story, make_lake
 

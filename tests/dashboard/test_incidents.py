@@ -9,7 +9,7 @@ import pytest
 from collector.config import Config
 from collector.errors import ForeshockError
 from dashboard.incidents.door import Word, tell
-from tests.dashboard.incident_rows import incident, opened, text, write_three
+from tests.dashboard.incident_rows import change, incident, opened, text, write, write_three
 from tests.lake_fixture import make_lake
 
 
@@ -45,6 +45,17 @@ def test_filters_that_nothing_fits_say_so(three: Path, monkeypatch: pytest.Monke
     app = opened(three, monkeypatch, state="lapsed")
     assert not app.dataframe
     assert "No incident is like that" in text(app)
+
+
+def test_nothing_open_says_so_and_when_the_last_one_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "lake", change("opened", incident(2), 2))
+    write(tmp_path / "lake", change("recovered", incident(2, state="recovered"), 9))
+    app = opened(tmp_path / "lake", monkeypatch)
+    assert not app.dataframe
+    assert "No incident is open. The newest was opened 2026-03-01 12:02:00 UTC" in text(app)
+    assert "no telemetry yet" in text(app)  # and nothing open means little where nothing was heard
 
 
 def test_measured_and_synthetic_incidents_are_never_in_one_table(
