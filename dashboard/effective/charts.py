@@ -64,6 +64,7 @@ def _bars(
             "color": {
                 "field": "cause", "type": "nominal", "title": "cause",
                 "scale": {"domain": seen, "range": [colours[c] for c in seen]}, "sort": seen,
+                "legend": {"orient": "top", "title": None},  # beside two bars there is room for three causes
             },
             "order": {"field": "cause", "type": "nominal", "sort": seen},
             "tooltip": [

@@ -9,7 +9,7 @@ import polars as pl
 import streamlit as st
 
 from collector.config import Config
-from dashboard import operating_point, queries
+from dashboard import lateness, operating_point, queries
 from dashboard.colours import Theme
 from dashboard.gpu import node_queries
 from dashboard.gpu.choice import Window
@@ -25,26 +25,32 @@ def page(config: Config, fleet: pl.DataFrame, node: str, window: Window, theme: 
     """The table of its GPUs, each a link to its own page, and their readings over time."""
     lake = str(config.lake.path)
     rows = fleet.filter(pl.col("node") == node).sort("gpu_index", nulls_last=True)
-    if rows["synthetic"].fill_null(False).any():
-        st.badge("synthetic data", color="violet", icon=":material/science:", help="simulated, not measured")
+    told = queries.newest(lake).row(0, named=True)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if rows["synthetic"].fill_null(False).any():
+            st.badge(
+                "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
+            )
+        lateness.told(config, told)
+    lateness.warned(config, told)
     if rows.is_empty():
         st.info(f"No GPU of a node `{node}` in the newest day of the lake. The fleet page lists the nodes.")
         return
     _table(operating_point.with_levels(config, rows))
-    newest: datetime | None = queries.newest(lake).row(0, named=True)["telemetry"]
+    newest: datetime | None = told["telemetry"]
     if newest is None:
         st.info("Scored, but nothing was measured: the lake has no telemetry.")
         return
     span = (newest - timedelta(seconds=window.seconds), newest)
     uuids = rows["gpu_uuid"].head(_SHOWN).to_list()
-    told = node_queries.node_life(lake, uuids, span, window.bucket_s, window.source)
-    if told.is_empty():
+    life = node_queries.node_life(lake, uuids, span, window.bucket_s, window.source)
+    if life.is_empty():
         st.info("Nothing was measured in this time. Choose a longer one.")
         return
-    there = [r for r in READINGS if told[r.key].null_count() < told.height]
-    moved = [r for r in there if r.take != "count" or bool((told[r.key] > 0).any())]
+    there = [r for r in READINGS if life[r.key].null_count() < life.height]
+    moved = [r for r in there if r.take != "count" or bool((life[r.key] > 0).any())]
     st.vega_lite_chart(
-        spec=lines(moved, told, View((max(span[0], told["time"][0]), newest), theme)), key="node-life",
+        spec=lines(moved, life, View((max(span[0], life["time"][0]), newest), theme)), key="node-life",
         width="stretch",
         alt=f"{node}: {', '.join(r.title for r in moved)} over time, a line for each GPU",
     )  # fmt: skip

@@ -179,7 +179,7 @@ def alarms_per_day(rows: pl.DataFrame, theme: Theme) -> alt.Chart:
         .mark_bar(color=_PAIR[theme][0])
         .encode(
             x=alt.X("utcyearmonthdate(date):O", title="day (UTC)", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y("alarms:Q", title="alarms", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("alarms:Q", title="alarms", axis=alt.Axis(tickMinStep=1, format="d")),
             tooltip=[
                 alt.Tooltip("date:T", format="%Y-%m-%d"), alt.Tooltip("alarms:Q"), alt.Tooltip("gpus:Q", title="GPUs")
             ],
