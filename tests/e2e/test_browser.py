@@ -9,12 +9,13 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.lake_fixture import END, make_lake
-from tests.real.chromium import pages
+from tests.real.chromium import identity_provider, pages, proxy
 from tests.real.chromium.browser import THEMES, Browser, Theme, browsing, missing
 from tests.real.chromium.large_lake import make_large_lake
 from tests.real.chromium.served import Served, serving
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.timeout(300)
 GPUS = 10_000
 TABS = 60
 """So many times Tab at most, until one is where one wants to be."""
+REGISTRY = Path(__file__).parents[2] / "demo" / "registry"
+"""So that the model's page has a model to show."""
 DEMO_CLOCK = f"[clock]\nspeed = 30.0\norigin_unix_s = {END.timestamp()}\n"
 
 
@@ -65,7 +68,8 @@ def dashboard(
     folder = tmp_path_factory.mktemp(request.param)
     demo = request.param == "demo"
     failing = make_lake(folder / "lake").failing if demo else make_large_lake(folder / "lake", GPUS)
-    with serving(folder / "lake", folder, DEMO_CLOCK if demo else "") as served:
+    more = f'[models]\nregistry = "{REGISTRY}"\n' + (DEMO_CLOCK if demo else "")
+    with serving(folder / "lake", folder, more) as served:
         yield Dashboard(request.param, served, failing, shots)
 
 
@@ -96,6 +100,30 @@ def test_every_page_of_the_menu_is_whole(dashboard: Dashboard, at: Browser, them
         at.settle()
         if px := at.overflow_px():
             wrong.append(f"{title}: {px} pixels too wide for a window of 1024")
+    assert wrong == []
+
+
+def test_every_room_behind_the_menu_is_whole(dashboard: Dashboard, at: Browser) -> None:
+    """What is reached by a click or a pasted link: a node, a story, an answer, a what-if; each in both themes."""
+    url = dashboard.served.url
+    at.open(dashboard.gpu_url())
+    node = str(at.first('[data-testid="stMain"] a[href*="gpu?node="]').get_attribute("href"))
+    rooms = {"node": node, "story": f"{url}/incidents?incident=inc-1", "answer": f"{url}/sql?q=1"}
+    if dashboard.name == "demo":  # it asks no lake: once is enough
+        rooms["what-if"] = f"{url}/effective?gpus=16384"
+    wrong: list[str] = []
+    for name, room in rooms.items():
+        at.show("light")
+        at.open(room)
+        if name == "what-if":
+            at.first('[data-testid="stTab"]:nth-of-type(2)').click()
+            at.until(lambda: "without Foreshock" in at.text(), "no what-if")
+            at.settle()
+        for theme in THEMES:
+            at.show(theme)
+            at.settle()
+            at.screenshot(dashboard.shots / f"{dashboard.name}-{theme}-room-{name}.png")
+            wrong += [f"{name}: {what}" for what in pages.defects(at, theme)]
     assert wrong == []
 
 
@@ -161,3 +189,42 @@ def test_times_are_utc_wherever_the_browser_stands(dashboard: Dashboard, at: Bro
         text = pages.everything(at)
         assert re.search(r"\b11:5\d\b", text), f"{url} has no time in UTC"
         assert not re.search(r"\b0?3:[3-5]\d\b", text), f"{url} has local times"
+
+
+def test_nothing_is_read_before_the_login(browser: Browser, shots: Path, tmp_path: Path) -> None:
+    """Streamlit's own login, against a real OpenID Connect provider of our own."""
+    lake = make_lake(tmp_path / "lake", nodes=1, minutes=3)
+    with (
+        identity_provider.letting_in("ann@example.org") as provider,
+        serving(lake.path, tmp_path, secrets=partial(identity_provider.secrets, provider)) as served,
+    ):
+        browser.show("light")
+        for room in ("", f"/gpu?gpu={lake.failing}", "/sql?q=1"):
+            browser.open(served.url + room)
+            assert "Log in to see the fleet" in browser.text()
+            assert lake.failing not in pages.everything(browser)
+        browser.screenshot(shots / "login.png")
+        browser.first('[data-testid="stMain"] button').click()
+        browser.until(lambda: "Logged in as ann@example.org" in browser.text(), "no login")
+        browser.settle()
+        assert pages.menu(browser)
+        browser.screenshot(shots / "logged-in.png")
+        browser.all('[data-testid="stMain"] button')[-1].click()
+        browser.until(lambda: "Log in to see the fleet" in browser.text(), "no way out")
+    browser.console_errors()
+
+
+def test_past_the_proxy_nothing_is_read_and_with_its_header_a_word_is_signed(
+    browser: Browser, tmp_path: Path
+) -> None:
+    lake = make_lake(tmp_path / "lake", nodes=1, minutes=3)
+    more = 'may_write = true\nuser_header = "X-Forwarded-User"\n'
+    with serving(lake.path, tmp_path, more) as served:
+        browser.show("light")
+        browser.open(f"{served.url}/gpu?gpu={lake.failing}")
+        assert "The proxy did not say who you are" in browser.text()
+        assert lake.failing not in pages.everything(browser)
+        with proxy.naming("ann@example.org", served.url) as proxied:
+            browser.open(f"{proxied}/incidents?incident=inc-1")
+            browser.until(lambda: "Signed: ann@example.org" in browser.text(), "nobody signs")
+    browser.console_errors()

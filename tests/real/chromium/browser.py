@@ -37,7 +37,8 @@ _SETTLED: Final = """
         if (!app || !main || !main.innerText.trim()) return 'anything at all';
         if (app.dataset.testScriptState !== 'notRunning') return 'the end of the script';
         if (main.querySelector('[data-testid="stSkeleton"], [data-testid="stSpinner"]')) return 'a part';
-        const charts = [...main.querySelectorAll('[data-testid="stVegaLiteChart"]')];
+        // a chart on a tab that is not shown is drawn when it is
+        const charts = [...main.querySelectorAll('[data-testid="stVegaLiteChart"]')].filter(c => c.offsetParent);
         return charts.some(chart => !chart.querySelector('canvas, svg')) ? 'a chart' : '';
     };
     const began = performance.now();
@@ -142,7 +143,8 @@ class Browser:
     def console_errors(self) -> list[str]:
         """What the console said at level error since the last call, uncaught exceptions among it.
 
-        Streamlit asks for its own health below the page's path first, before it finds it at the root: no error.
+        Streamlit asks for its own health below the page's path first, before it finds it at the root: no error. Nor is
+        that a page which is being left lost its server; one that stays and has none is found by what it fails to show.
         """
         said: list[dict[str, Any]] = self.driver.get_log("browser")
         return [str(entry["message"]) for entry in said if _is_error(entry)]
@@ -211,4 +213,5 @@ def _quit(driver: webdriver.Chrome) -> None:
 
 
 def _is_error(entry: dict[str, Any]) -> bool:
-    return entry["level"] == "SEVERE" and "/_stcore/" not in str(entry["message"])
+    said = str(entry["message"])
+    return entry["level"] == "SEVERE" and "/_stcore/" not in said and "server is not responding" not in said

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +33,20 @@ class Served:
 
 
 @contextmanager
-def serving(lake: Path, directory: Path, more: str = "") -> Iterator[Served]:
+def serving(
+    lake: Path, directory: Path, more: str = "", secrets: Callable[[str], str] | None = None
+) -> Iterator[Served]:
     """Start the dashboard, wait until it answers, stop it with all it started.
 
-    `directory` gets the config, with `more` at its end, and the log.
+    `directory` gets the config, with `more` at the end of its [dashboard], the log, and what `secrets(url)` gives.
     """
     port = free_port()
     config = directory / "foreshock.toml"
     config.write_text(f'[lake]\npath = "{lake}"\n[dashboard]\nlisten = "127.0.0.1:{port}"\n{more}')
     served = Served(f"http://127.0.0.1:{port}", directory / "dashboard.log")
+    if secrets is not None:
+        (directory / ".streamlit").mkdir()
+        (directory / ".streamlit" / "secrets.toml").write_text(secrets(served.url))
     with served.log.open("wb") as log:
         child = subprocess.Popen(
             [sys.executable, "-I", "-m", "foreshock", "--config", str(config), "dashboard"],
