@@ -21,8 +21,9 @@ def main() -> None:
     # caches that are made before a server is there warn of it; a filter, since Streamlit sets its levels anew
     quiet = importlib.import_module("streamlit.logger").get_logger("streamlit.runtime.caching.cache_data_api")
     quiet.addFilter(_is_news)
-    # importing the pages is most of the first page's wait; Streamlit does it when somebody opens one
-    importlib.import_module("dashboard.app")
+    # importing is most of the first page's wait; Streamlit does it when somebody opens one
+    for name in ("dashboard.app", "pandas", "pyarrow"):
+        importlib.import_module(name)
     lake = os.environ.get("FORESHOCK_LAKE", "")
     threading.Thread(target=warm, args=(lake,), daemon=True, name="warm").start()
     sys.argv = ["streamlit", "run", *sys.argv[1:]]
@@ -43,14 +44,20 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def warm(lake: str) -> None:
-    """Read the newest rows once: the first reading takes several times as long as the next. Failing is no matter."""
-    from dashboard import now
+    """Make the first page once: what is done first takes several times as long as the next. Failing is no matter."""
+    from collector.config import Config
+    from dashboard import now, operating_point
+    from dashboard.colours import COLOURS
+    from dashboard.fleet import cells, picture
 
     if not lake or not Path(lake).is_dir():
         return
     with contextlib.suppress(ForeshockError):
-        now.fleet(lake)
         now.incidents(lake)
+        rows = now.fleet(lake)
+        if rows.height:
+            shown = cells.scoped(operating_point.with_levels(Config(), rows))
+            picture.picture(cells.lay_out(shown, COLOURS["risk"]), COLOURS["risk"])
 
 
 if __name__ == "__main__":
