@@ -33,7 +33,8 @@ def replayed(windows: Sequence[Window], nodes: int, spare: int, seeds: int) -> s
             "## Replay of real node faults",
             f"A job on {nodes - spare} of the {nodes} servers of the InfiniteHBD trace, {spare} spare, {seeds} seeds, "
             "the same faults in both arms, caps as shipped: `python -m effective_time.replay --data DIR`. Faults and "
-            "repairs are real; what saves and restarts cost is the stack's, and `assumed` predictors are assumed.",
+            "repairs are real; what saves and restarts cost is the stack's, and `assumed` predictors are assumed. "
+            f"Recall here is of the outages that GPUs began, {windows[0].fleet.of_gpu} of {windows[0].fleet.outages}.",
             "REAL is the proneness head, learnt on the days before 150 and heard after them. "
             + " ".join(map(_short, windows)),
             table(head, rows),
