@@ -11,11 +11,12 @@ from dashboard.colours import Theme
 
 _ARMS: Final[dict[Theme, list[str]]] = {"light": ["#d55e00", "#0072b2"], "dark": ["#e69f00", "#56b4e9"]}
 _OF_PRECISION: Final[dict[Theme, list[str]]] = {
-    "light": ["#b8860b", "#cc79a7", "#0072b2", "#222222"],
-    "dark": ["#f0e442", "#f0a6cf", "#56b4e9", "#eeeeee"],
+    "light": ["#b8860b", "#cc79a7", "#0072b2", "#7f858d"],
+    "dark": ["#f0e442", "#f0a6cf", "#56b4e9", "#7f858d"],
 }
+# The last of a palette is a grey that both themes show: a browser may change its theme and draw nothing anew.
 _DASHES: Final = [[2, 2], [6, 2, 2, 2], [6, 3], [1, 0]]
-_HEIGHT: Final = 260
+_HEIGHT: Final = 340
 _TARGET: Final = 99.5
 
 
