@@ -170,6 +170,27 @@ FROM query('DELETE FROM events')
 FROM query_table(['events', 'telemetry'])
 FROM json_execute_serialized_sql('{}')
 SELECT json_execute_serialized_sql('{}')
+SELECT COLUMNS(lambda c: getenv('PATH')) FROM events
+SELECT * REPLACE (getenv('PATH') AS node) FROM events
+SELECT 1 LIMIT (SELECT count(*) FROM read_csv('/etc/passwd'))
+TABLE '{lake}/stolen.csv'
+FROM events ASOF JOIN '{lake}/stolen.csv' AS x USING (time)
+PIVOT '{lake}/stolen.csv' ON a
+UNPIVOT '{lake}/stolen.csv' ON COLUMNS(*)
+SELECT * FROM (DESCRIBE '{lake}/stolen.csv')
+SELECT * FROM events AT (VERSION => 1)
+EXPLAIN ANALYZE COPY events TO '{lake}/stolen2.csv'
+FROM which_secret('s3://x', 's3')
+FROM duckdb_secrets()
+FROM sniff_csv('/etc/passwd')
+FROM delta_scan('{lake}/events')
+FROM checkpoint()
+FROM test_all_types()
+FROM sql_auto_complete('SEL')
+IMPORT DATABASE '{lake}/stolen'
+SET VARIABLE x = 1
+COMMENT ON VIEW events IS 'x'
+ALTER VIEW events RENAME TO stolen
 """
 LINES = [
     line.encode("ascii", "backslashreplace").decode("unicode_escape") if "\\" in line else line
@@ -270,6 +291,7 @@ RUNAWAY = {
     "a recursion without end": "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) SELECT max(n) FROM r",
     "sorting a trillion": "SELECT random() FROM range(1000000000000) ORDER BY 1",
     "one huge answer": "SELECT repeat('x', 50000000) AS a FROM range(100)",
+    "a padding of gigabytes": "SELECT lpad('x', 2000000000, 'y')",
     "an aggregate of all": "SELECT length(string_agg(repeat('x', 1000000), '')) FROM range(100000)",
 }  # fmt: skip
 
