@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import now
 from dashboard.freshness import freshness, spoken
 from dashboard.lateness import lag
 from pipeline.lake import Lake
@@ -130,18 +129,6 @@ def test_a_link_to_what_is_no_more_says_so(
     app = _open(story.path, monkeypatch, tmp_path, **url)
     assert "No `gone`" in app.info[0].value
     assert app.button(key="whole-fleet").label == "All 16 GPUs"
-
-
-def test_a_gpu_that_falls_silent_stays_on_the_page_with_its_risk(tmp_path: Path) -> None:
-    story = make_lake(tmp_path / "lake", nodes=1, minutes=3)
-    lake = Lake(story.path)
-    later = {"time": pl.col("time") + timedelta(minutes=30)}
-    lake.append("telemetry", lake.read("telemetry").filter(gpu_index=0).with_columns(**later))
-    lake.append("predictions", lake.read("predictions").filter(gpu_index=0).with_columns(**later))
-    fleet = now.fleet(str(story.path))
-    assert fleet["state"].to_list() == ["ok"] + ["silent"] * 7
-    assert fleet["risk"].null_count() == 0
-    assert fleet["gpu_uuid"].n_unique() == 8
 
 
 def test_the_lag_of_the_risks_is_told() -> None:
