@@ -72,7 +72,7 @@ class FleetMap {
       : Math.min(170, Math.max(...labels.map((label) => context.measureText(label ?? "").width)) + 8));
     for (let size = this.data.largest; ; size--) {
       const plan = this.plan(width, size, names);
-      if (plan.height <= HEIGHT_PX || size <= SMALLEST_PX) return plan;
+      if ((plan.height <= HEIGHT_PX && plan.width <= width) || size <= SMALLEST_PX) return plan;
     }
   }
 
@@ -83,7 +83,7 @@ class FleetMap {
     const above = (titled ? TITLE_PX : 0) + (named ? HEAD_PX : 0);
     const between = size >= 9 ? 12 : 8;
     const places = [];
-    let x = 0, y = 0, high = 0;
+    let x = 0, y = 0, high = 0, most = 0;
     groups.forEach((group, n) => {
       const names = named ? widths[n] : 0;
       const wide = names + group.across * size;
@@ -92,10 +92,11 @@ class FleetMap {
       const step = Math.max(wide, titled && size >= 9 ? 70 : 0) + between;
       // a title ends before the next one, and before the map's edge
       places.push({ x: x + names, y: y + above, names, title: Math.min(step - 4, width - x), across: group.across });
+      most = Math.max(most, x + wide);
       x += step;
       high = Math.max(high, tall);
     });
-    return { size, places, titled, named, above, height: y + high + 2 };
+    return { size, places, titled, named, above, width: most, height: y + high + 2 };
   }
 
   draw() {

@@ -154,6 +154,17 @@ def test_the_red_cell_of_the_map_leads_to_the_gpu(dashboard: Dashboard, at: Brow
     at.until(lambda: dashboard.failing in pages.everything(at), "the red cell led to another GPU")
 
 
+@pytest.mark.parametrize("gpus", [100_000, 1_000_000])
+def test_every_cell_of_a_larger_fleet_is_on_the_map(dashboard: Dashboard, at: Browser, gpus: int) -> None:
+    """The map that the page has, given the picture of a fleet for which no lake need be made."""
+    if dashboard.name != "demo":
+        pytest.skip("the picture is the same on any lake")
+    at.open(dashboard.served.url)
+    wide, needed, cells = pages.shown_map(at, pages.picture_of(gpus))
+    assert needed <= wide
+    assert cells > 300
+
+
 def test_a_pasted_link_opens_the_same_gpu(dashboard: Dashboard, at: Browser) -> None:
     at.open(dashboard.gpu_url())
     shown = at.first("h1").text

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
+import polars as pl
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.keys import Keys
 
+from dashboard.colours import COLOURS
+from dashboard.fleet import cells
+from dashboard.fleet.picture import picture
 from tests.real.chromium.browser import Browser, Theme
 
 _EVERYTHING: Final = """
@@ -38,6 +42,15 @@ _RED_CELL: Final = """
         if (isRed) { count++; x += (i / 4) % width; y += Math.floor(i / 4 / width); }
     }
     return count > 8 ? [box.x + x / count / scale, box.y + y / count / scale] : null;
+"""
+
+
+_SHOW_MAP: Final = """
+    const map = document.querySelector('.fleet-map').fleetMap;
+    map.show(arguments[0], () => {});
+    const right = map.now.places.map(({x, across}) => x + across * map.now.size);
+    return [map.canvas.getBoundingClientRect().width, Math.max(...right),
+            map.data.groups.reduce((sum, group) => sum + group.cells.length, 0)];
 """
 
 
@@ -100,3 +113,20 @@ def click_red_cell(browser: Browser) -> None:
     mouse = ActionBuilder(browser.driver)
     mouse.pointer_action.move_to_location(round(x), round(y)).click()
     mouse.perform()
+
+
+def picture_of(gpus: int) -> dict[str, Any]:
+    """What the page sends for a calm fleet of so many, eight to a node and 32 nodes to a rack."""
+    node = pl.int_range(pl.len()) // 8
+    fleet = pl.DataFrame({"gpu_uuid": [f"GPU-{n}" for n in range(gpus)]}).select(
+        "gpu_uuid", node=pl.format("rack{}-node{}", node // 32, node % 32), gpu_index=pl.int_range(pl.len()) % 8,
+        state=pl.lit("ok"), risk=pl.lit(0.01), alarm_level=pl.lit(0.5),
+    )  # fmt: skip
+    return picture(cells.lay_out(cells.scoped(fleet), COLOURS["risk"]), COLOURS["risk"])
+
+
+def shown_map(browser: Browser, shown: dict[str, Any]) -> tuple[float, float, int]:
+    """The page's map draws `shown`: its width and the width that its cells take (pixels), and how many they are."""
+    browser.first(".fleet-map canvas")
+    wide, needed, count = browser.run(_SHOW_MAP, shown)
+    return float(wide), float(needed), int(count)
