@@ -139,9 +139,10 @@ def _table(rows: pl.DataFrame, *, synthetic: bool) -> None:
     key = f"{_PICK}-{synthetic}"
     headline = pl.col("headline").str.strip_prefix("SYNTHETIC: ").str.replace(r" \(.*$", "")
     where = pl.concat_str("node", pl.format(" GPU {}", "gpu_index"), ignore_nulls=True).alias("where")
+    done = pl.col("done").str.replace_all("_", " ").fill_null("nothing yet")
     shown = rows.select(
         pl.concat_str("severity", "state", separator=", ", ignore_nulls=True).alias("stands"), "opened", where, "risk",
-        pl.col("cause").str.replace_all("_", " "), headline, pl.col("done").fill_null("nothing yet"), "incident_id",
+        pl.col("cause").str.replace_all("_", " "), headline, done, "incident_id",
     )  # fmt: skip
     picked = st.dataframe(
         shown, key=key, on_select="rerun", selection_mode="single-row", hide_index=True,

@@ -136,16 +136,15 @@ def _done(actions: pl.DataFrame) -> None:
     if actions.is_empty():
         st.caption("Nothing was asked of any scheduler so far.")
         return
+    took = ((pl.col("last_time") - pl.col("time")).dt.total_milliseconds() / 1e3).round(1)
     shown = actions.select(
         pl.col("time").dt.strftime("%m-%d %H:%M:%S").alias("UTC"),
         pl.col("action").str.replace_all("_", " "),
         pl.col("arithmetic").fill_null("").alias("why: the arithmetic"),
-        pl.concat_str(
-            pl.col("state").replace("dry_run", "dry run: nothing was sent"),
-            pl.format(
-                " after {} s", ((pl.col("last_time") - pl.col("time")).dt.total_milliseconds() / 1e3).round(1)
-            ),
-        ).alias("stands"),
+        pl.when(pl.col("state") == "dry_run")
+        .then(pl.lit("dry run: nothing was sent"))
+        .otherwise(pl.format("{} after {} s", "state", took))
+        .alias("stands"),
         pl.col("outcome").fill_null("no answer yet").alias("what came of it"),
     )
     st.table(
