@@ -96,7 +96,7 @@ def test_the_story_tells_what_happened_in_order_and_what_each_action_cost_and_di
         "checkpoint pays: p 0.70 > 0.067", "drain pays: p 0.70 > 0.171",
     ]  # fmt: skip
     assert done["stands"].to_list() == [
-        "acknowledged after 5.0 s", "dry run: nothing was sent after 0.0 s",
+        "acknowledged after 5.0 s", "dry run: nothing was sent",
     ]  # fmt: skip
     assert done["what came of it"].to_list() == ["saved at step 812", "no answer yet"]
     assert why["sign"].to_list() == ["NVLink CRC errors are ramping"]
