@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-FALSE_PER_DAY: Final = 0.1
+FALSE_PER_DAY: Final = 0.15
+"""Beside the 0.65 faults a day per 10,000 GPUs that announce themselves at Llama 3's rates: a precision near .85."""
 TRAIN: Final = """Learn the imminence head and put it into the registry, with a card of what it did on later days.
 
   foreshock train                         from this site's lake

@@ -1,8 +1,8 @@
 """`foreshock evaluate --dataset simulated`: the imminence head on a simulated fleet, honestly. Synthetic throughout.
 
-The threshold is chosen on one stretch of time and tried on three others: later time on the same nodes, later time on
-nodes nobody learnt from, and a fleet of another seed. The share of faults that have a precursor at all is an
-assumption, so it is swept: where no fault has one, the first fault of a GPU must be foretold no better than by chance.
+The threshold is chosen on the weeks that follow those learnt from, and tried on later time, on nodes nobody learnt
+from, and on a fleet of another seed. The share of faults that have a precursor at all is an assumption, so it is swept:
+where no fault has one, the first fault of a GPU must be foretold no better than by chance.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from models import curves, ranking
+from models import curves, ranking, simulated_choice
 from models.alarms import watched
 from models.learning import Learnt, check_no_leak
 from models.operating_point import OperatingPoint, by_budget
@@ -40,7 +40,7 @@ def evaluate(
     fleets of the sweep, 0 to leave it out.
     """
     fleet, faults, learnt = _learn(setting, say)
-    point = _choose(setting, fleet, learnt, faults, false_per_day=false_per_day)
+    point = by_budget(simulated_choice.operating_curve(setting, learnt), false_per_day, "false")
     say(f"operating point: {point.why}")
     results, verdicts, tests, control = [], [], [], {}
     frames: dict[str, pl.DataFrame] = {}
@@ -75,15 +75,6 @@ def _learn(setting: Setting, say: Say) -> tuple[Fleet, pl.DataFrame, Learnt]:
     learnt = learn(setting, fleet, faults)
     say(f"learnt from {learnt.matrix.height:,} rows, {learnt.faults.height} faults before the cut")
     return fleet, faults, learnt
-
-
-def _choose(
-    setting: Setting, fleet: Fleet, learnt: Learnt, faults: pl.DataFrame, *, false_per_day: float
-) -> OperatingPoint:
-    window = times(fleet).choose
-    nodes = sides(fleet, setting.seed)[0]
-    test = _test(setting, fleet, learnt, faults, window=window, nodes=nodes, about={})
-    return by_budget(curve(test, OURS), false_per_day, "false")
 
 
 def _tests(

@@ -16,7 +16,7 @@ import polars as pl
 from collector.errors import ForeshockError
 from models.calibrate import RELIABILITY, Bools, Calibrator, fit_calibrator, reliability
 from models.explain import Explainer, Healthy, reason_column, reasons
-from models.imminence_rows import FALLING, FOLDS, Rows, chosen_rows, folds, on_grid, usual, values
+from models.imminence_rows import EXPLAINING, FALLING, FOLDS, Rows, chosen_rows, folds, on_grid, usual, values
 from pipeline.features import FEATURE_SET, NAMES
 from pipeline.signals import Floats
 
@@ -137,7 +137,7 @@ def _fit_head(rows: Rows, episodes: int, seed: int) -> Head:
 
 
 def _boosted(rows: Rows, seed: int) -> Any:
-    """More of anything is never better, but for the time since the last fault, where it is never worse."""
+    """More of anything is never better, but for EXPLAINING, and the time since the last fault: there never worse."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     learnt = rows.take(_at_most(rows, seed))
@@ -147,7 +147,7 @@ def _boosted(rows: Rows, seed: int) -> Any:
         weight[ordinary] *= _ORDINARY_SHARE * weight[~ordinary].sum() / weight[ordinary].sum()
     odds = _POSITIVE_SHARE / (1 - _POSITIVE_SHARE)
     weight[label] *= odds * weight[~label].sum() / weight[label].sum()
-    rising = [-1 if name in FALLING else 1 for name in NAMES]
+    rising = [0 if name in EXPLAINING else -1 if name in FALLING else 1 for name in NAMES]
     trees = HistGradientBoostingClassifier(monotonic_cst=rising, random_state=seed, **_TREES)
     return trees.fit(on_grid(learnt.x), label, sample_weight=weight / np.median(weight[label]))
 

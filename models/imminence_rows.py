@@ -15,7 +15,10 @@ from pipeline.signals import Floats, Ints
 from pipeline.training_set import WEIGHT, uniform
 
 FALLING: Final = frozenset({"hours_since_fault"})
-"""Features whose risk only falls; of all others (errors, gaps, heat, lanes, past faults) more is never better."""
+"""Features whose risk only falls; of most others (errors, gaps, heat, lanes, past faults) more is never better."""
+EXPLAINING: Final = frozenset({"fault_events_24h"})
+"""Free in both directions: a fault today explains the errors and remapped rows that its windows still hold. Held to
+'more is worse', trees cannot tell them from the same signs before a fault, and both get the risk between."""
 COMMON: Final = frozenset({"power_swing_15m", "hours_since_fault", "application_events_24h"})
 """Features that are never what makes a row unusual: they are of the job, or any healthy GPU has them."""
 FOLDS: Final = 2

@@ -2,8 +2,8 @@
 
     day 2      learn      day 90 | 2 days | choose a threshold | 2 days | day 120      test      day 178
 
-Half of the nodes are held out: nothing is learnt or chosen on them. Between the parts lie the horizon and the longest
-window (models/split.py). Synthetic, all of it.
+Four other fleets are learnt and chosen on too. Half of the nodes are held out: nothing is learnt or chosen on them.
+Between the parts lie the horizon and the longest window (models/split.py). Synthetic, all of it.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Setting:
     train_share: float = 0.004
     notable_train_share: float = 0.25
     """Of the node-days with storms of errors, remaps and the like, most of them before no fault."""
+    choose_share: float = 0.02
+    """Of the node-days that nothing happens to, where the threshold is chosen; all others are looked at."""
     test_share: float = 0.04
     notable_test_share: float = 0.5
     row_share: float = 0.06

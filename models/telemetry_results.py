@@ -72,12 +72,12 @@ def curve(test: Test, name: str) -> pl.DataFrame:
     return told if at else told.clear()
 
 
-def thresholds(risk: pl.Series) -> list[float]:
-    """Scores from the highest down, at places that grow like powers: the first alarms are told apart finely."""
+def thresholds(risk: pl.Series, count: int | None = None) -> list[float]:
+    """`count` scores from the highest down, at places that grow like powers: the first alarms are told apart finely."""
     ordered = np.unique(risk.to_numpy())[::-1]
     if not len(ordered):
         return []
-    places = np.unique(np.geomspace(1, len(ordered), _THRESHOLDS).astype(int) - 1)
+    places = np.unique(np.geomspace(1, len(ordered), count or _THRESHOLDS).astype(int) - 1)
     return [float(x) for x in ordered[places]]
 
 

@@ -85,7 +85,7 @@ class Scoring:
                 rows.group_by("node", "minute").agg(pl.len().alias("gpus"), pl.col(WEIGHT).first())
             )
             for name, of in score.items():
-                risky[name].append(_over(rows, of(rows, self.events), self.floors[name]))
+                risky[name].append(over(rows, of(rows, self.events), self.floors[name]))
         per_node = (
             pl.concat(watched)
             .group_by("node")
@@ -126,8 +126,9 @@ def floors(
     return found
 
 
-def _over(rows: pl.DataFrame, risk: Floats, floor: float) -> pl.DataFrame:
-    over = risk > floor
+def over(rows: pl.DataFrame, risk: Floats, floor: float) -> pl.DataFrame:
+    """gpu_uuid, node, time of decision, weight, risk of the `rows` whose risk is over `floor`."""
+    above = risk > floor
     time = (pl.col("minute") + timedelta(minutes=1)).alias("time")
-    chosen = rows.select("gpu_uuid", "node", time, WEIGHT).filter(over)
-    return chosen.with_columns(pl.Series("risk", risk[over], dtype=pl.Float64))
+    chosen = rows.select("gpu_uuid", "node", time, WEIGHT).filter(above)
+    return chosen.with_columns(pl.Series("risk", risk[above], dtype=pl.Float64))
