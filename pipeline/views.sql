@@ -189,9 +189,15 @@ HAVING count(*) > 1;
 COMMENT ON VIEW repeat_offenders IS 'GPUs that failed more than once, and whether they moved: the most predictable ones';
 
 CREATE VIEW risk_now AS
-SELECT *
-FROM predictions
-WHERE time >= (SELECT max(time) FROM predictions) - INTERVAL 1 DAY
+-- the newest times first: a day of reasons would be sorted for the last of each
+WITH newest AS (
+    SELECT gpu_uuid, max(time) AS time
+    FROM predictions
+    WHERE time >= (SELECT max(time) FROM predictions) - INTERVAL 1 DAY
+    GROUP BY gpu_uuid
+)
+SELECT p.*
+FROM predictions AS p JOIN newest USING (gpu_uuid, time)
 QUALIFY row_number() OVER (PARTITION BY gpu_uuid ORDER BY time DESC) = 1;
 COMMENT ON VIEW risk_now IS 'the last prediction of each GPU in the newest day of the lake, with its reasons';
 
