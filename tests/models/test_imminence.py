@@ -126,6 +126,19 @@ def test_more_errors_never_lower_the_risk(model, unseen):
             assert (head.calibrator.probability(raw(head, worse)) >= before).all(), name
 
 
+def test_signs_that_a_fault_today_explains_are_told_from_those_before_a_fault():
+    x = np.zeros((4, len(NAMES)))  # quiet, quiet, signs before a fault, what is left of such signs after it
+    x[2:, NAMES.index("ecc_sbe_24h")] = 100.0
+    x[:3, NAMES.index("hours_since_fault")] = np.nan
+    x[3, NAMES.index("fault_events_24h")] = 1.0
+    x[3, NAMES.index("hours_since_fault")] = 3.0
+    of = np.repeat(np.arange(4), 200)
+    label = of == 2
+    rows = Rows(x[of], label, np.ones(of.size), of, np.where(label, np.arange(of.size) + 1, 0), of > 1)
+    risk = imminence._boosted(rows, 0).decision_function(x)
+    assert risk[2] > max(risk[[0, 1, 3]]) + 3
+
+
 def test_the_same_rows_and_seed_give_the_same_model(model, training, unseen):
     matrix, labels = training
     longest_s = max(labels)
