@@ -45,10 +45,10 @@ class Setting:
     train_share: float = 0.004
     notable_train_share: float = 0.25
     """Of the node-days with storms of errors, remaps and the like, most of them before no fault."""
-    choose_share: float = 0.02
+    choose_share: float = 0.01
     """Of the node-days that nothing happens to, where the threshold is chosen; all others are looked at."""
-    test_share: float = 0.04
-    notable_test_share: float = 0.5
+    test_share: float = 0.03
+    notable_test_share: float = 0.3
     row_share: float = 0.06
     """Of the minutes in a stretch that is learnt from and that no fault follows within two hours."""
     sample_share: float = 0.005
