@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import polars as pl
@@ -108,8 +109,16 @@ def focused(browser: Browser) -> str:
 
 def click_red_cell(browser: Browser) -> None:
     """The one cell of the fleet's map that is at the alarm level. In the light theme, where that is red."""
-    browser.until(lambda: browser.run(_RED_CELL) is not None, "no red cell on the map")
-    x, y = browser.run(_RED_CELL)
+    seen: list[Any] = []
+
+    def at_rest() -> bool:
+        """What is drawn above the map moves it: a click where it was meets another cell."""
+        seen.append(browser.run(_RED_CELL))
+        time.sleep(0.25)
+        return len(seen) > 3 and seen[-1] is not None and all(place == seen[-1] for place in seen[-4:])
+
+    browser.until(at_rest, "no red cell at rest on the map")
+    x, y = seen[-1]
     mouse = ActionBuilder(browser.driver)
     mouse.pointer_action.move_to_location(round(x), round(y)).click()
     mouse.perform()
