@@ -29,7 +29,7 @@ def incidents(lake: str) -> None:
                 "incidents",
                 {"incident": row["incident_id"]},
                 f":blue[**{plain(where(row))}**] · {plain(row['summary'] or 'no summary')}",
-                f"{stands} · {row['time']:%m-%d %H:%M:%S} UTC · {done}",
+                f"{stands} · {row['time']:%m-%d %H:%M} UTC · {done}",
             )
     opened = int(rows["is_open"].sum())
     st.caption(f"{opened} open" + (f" of the newest {rows.height}" if rows.height > _SHOWN else ""))
