@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,6 +64,21 @@ def test_the_page_counts_the_fleet_and_names_what_fails(
     assert "critical, failed" in text
     assert "checkpoint acknowledged" in text
     assert "1 lost" in [metric.delta for metric in app.metric]
+
+
+def test_nothing_on_the_first_page_reads_like_an_emoji(
+    story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Streamlit's browser side fetches all emojis' names, 264 kB, for `10:42:07` as for `:volcano:`."""
+    app = _open(story.path, monkeypatch, tmp_path)
+    written = [
+        _text(app),
+        *(link.proto.label for link in app.get("page_link")),
+        *(m.label for m in app.metric),
+    ]
+    assert [
+        found for text in written for found in re.findall(r":(?!material/|streamlit:)[\w+-]+:", text)
+    ] == []
 
 
 def test_an_incident_and_a_risky_gpu_are_links_to_their_pages(
