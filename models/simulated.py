@@ -22,6 +22,7 @@ from pipeline.fleet_params import FleetParams
 from pipeline.signals import LOOK_BACK_HOURS, LOOK_BACK_MINUTES
 from pipeline.training_set import COLUMNS, WEIGHT, Keep, carried, weighted
 
+J = TypeVar("J")
 T = TypeVar("T")
 Frames = Iterator[pl.DataFrame]
 
@@ -120,11 +121,16 @@ def mapped(
     made = (fleet.gpus, fleet.seed, fleet.start, fleet.params)
     task = partial(_of_nodes, work, _Asked(made, since, until, rows_at_once))
     groups = [list(nodes[i : i + _NODES_AT_ONCE]) for i in range(0, len(nodes), _NODES_AT_ONCE)]
+    return in_processes(task, groups, processes)
+
+
+def in_processes(work: Callable[[J], T], jobs: Sequence[J], processes: int) -> list[T]:
+    """`work` on each of `jobs`, in their order; what goes in and out is pickled where there are several processes."""
     if processes == 1:
-        return [task(group) for group in groups]
+        return [work(job) for job in jobs]
     # Polars has threads, which a fork would leave behind locked
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(task, groups))
+        return list(pool.map(work, jobs))
 
 
 _Made = tuple[int, int, datetime, FleetParams]

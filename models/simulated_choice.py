@@ -8,19 +8,17 @@ or something notable, and a share of the others. Synthetic, all of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Final
 
 import polars as pl
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from models import curves, simulated, simulated_sample
+from models import simulated, simulated_sample
 from models.imminence import Model
 from models.learning import Learnt
 from models.simulated_protocol import Setting, known_faults, other_seeds, sides, times
-from models.telemetry_results import TERMS, thresholds
+from models.telemetry_results import curve_of
 from models.telemetry_scores import OURS, SERVED_S, over
 
 _THRESHOLDS: Final = 160
@@ -52,16 +50,11 @@ def operating_curve(setting: Setting, learnt: Learnt) -> pl.DataFrame:
     floor = learnt.floors[OURS]
     jobs = [_Job(setting, setting.seed, sides(fleet, setting.seed)[0], learnt.model, floor)]
     jobs += [_Job(setting, seed, None, learnt.model, floor) for seed in other_seeds(setting)]
-    if setting.processes == 1:
-        parts = [_scored(job) for job in jobs]
-    else:
-        with ProcessPoolExecutor(setting.processes, mp_context=get_context("spawn")) as pool:
-            parts = list(pool.map(_scored, jobs))
-    risky, faults = pl.concat([p.risky for p in parts]), pl.concat([p.faults for p in parts])
-    at = thresholds(risky["risk"], _THRESHOLDS)
-    gpu_days = sum(p.gpu_days for p in parts)
-    told = curves.operating_curve(risky, faults, gpu_days, at or [0.0], TERMS, until=times(fleet).choose[1])
-    return told if at else told.clear()
+    parts = simulated.in_processes(_scored, jobs, setting.processes)
+    return curve_of(
+        pl.concat([p.risky for p in parts]), pl.concat([p.faults for p in parts]), sum(p.gpu_days for p in parts),
+        until=times(fleet).choose[1], count=_THRESHOLDS,
+    )  # fmt: skip
 
 
 def _scored(job: _Job) -> _Days:

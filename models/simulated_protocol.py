@@ -8,10 +8,8 @@ Between the parts lie the horizon and the longest window (models/split.py). Synt
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from multiprocessing import get_context
 from typing import Final
 
 import polars as pl
@@ -43,10 +41,9 @@ class Setting:
     other_fleets: int = 4
     """Fleets of other seeds that are learnt from too, each for as long: a fleet alone has few faults to learn from."""
     train_share: float = 0.004
+    """Of the node-days that nothing happens to, where it is learnt and where the threshold is chosen."""
     notable_train_share: float = 0.25
     """Of the node-days with storms of errors, remaps and the like, most of them before no fault."""
-    choose_share: float = 0.01
-    """Of the node-days that nothing happens to, where the threshold is chosen; all others are looked at."""
     test_share: float = 0.03
     notable_test_share: float = 0.3
     row_share: float = 0.06
@@ -108,8 +105,7 @@ def learn(setting: Setting, fleet: Fleet, faults: pl.DataFrame) -> Learnt:
     until = times(fleet).train[1]
     own, _ = sides(fleet, setting.seed)
     jobs = [(setting, setting.seed, own)] + [(setting, s, None) for s in other_seeds(setting)]
-    with ProcessPoolExecutor(setting.processes, mp_context=get_context("spawn")) as pool:
-        parts = list(pool.map(_part, jobs))
+    parts = simulated.in_processes(_part, jobs, setting.processes)
     matrix, known, events = (pl.concat(p) for p in zip(*parts, strict=True))
     return learn_from(matrix, known, events, until=until, seed=setting.seed)
 

@@ -64,10 +64,24 @@ class Figures:
 
 def curve(test: Test, name: str) -> pl.DataFrame:
     """The operating curve of one scorer, at up to 48 of its own scores; without rows where none was over its floor."""
-    risky = test.seen.risky[name]
-    at = thresholds(risky["risk"])
+    return curve_of(
+        test.seen.risky[name], test.faults, test.gpu_days, until=test.until, last_seen=test.last_seen
+    )
+
+
+def curve_of(
+    risky: pl.DataFrame,
+    faults: pl.DataFrame,
+    gpu_days: float,
+    *,
+    until: datetime,
+    last_seen: pl.DataFrame | None = None,
+    count: int | None = None,
+) -> pl.DataFrame:
+    """curves.operating_curve on TERMS, at up to `count` of the scores of `risky`; without rows where it has none."""
+    at = thresholds(risky["risk"], count)
     told = curves.operating_curve(
-        risky, test.faults, test.gpu_days, at or [0.0], TERMS, until=test.until, last_seen=test.last_seen
+        risky, faults, gpu_days, at or [0.0], TERMS, until=until, last_seen=last_seen
     )
     return told if at else told.clear()
 
