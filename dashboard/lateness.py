@@ -15,12 +15,12 @@ from dashboard.freshness import freshness, spoken
 
 def told(config: Config, newest: Mapping[str, Any]) -> None:
     """`newest`: time of the newest telemetry and predictions (dashboard/now.py). Draw in a horizontal container."""
-    at = newest["telemetry"] or newest["predictions"]
-    if at is None:
+    found = _freshness(config, newest)
+    if found is None:
         badge("stale")
         st.caption("no telemetry yet", width="content")
         return
-    word, sentence = freshness(at, to_datetime(config.make_clock().time_s()), config.clock.speed)
+    word, sentence = found
     badge(word)
     # 10:42:07 would be looked up as an emoji's name, and the page waits for a quarter of a megabyte of names
     told = " · ".join(part for part in (sentence, lag(newest)) if part).replace(":", "\\:")
@@ -29,14 +29,18 @@ def told(config: Config, newest: Mapping[str, Any]) -> None:
 
 def warned(config: Config, newest: Mapping[str, Any]) -> None:
     """A warning where everything on the page is old."""
-    at: datetime | None = newest["telemetry"] or newest["predictions"]
-    if at is None:
-        return
-    word, _ = freshness(at, to_datetime(config.make_clock().time_s()), config.clock.speed)
-    if word == "stale":
+    if (found := _freshness(config, newest)) is not None and found[0] == "stale":
         st.warning(
             "What you see is old. Look at the agents and at `foreshock ingest`: `foreshock doctor` tells."
         )
+
+
+def _freshness(config: Config, newest: Mapping[str, Any]) -> tuple[str, str] | None:
+    """As freshness.freshness; None for a lake that holds neither."""
+    at: datetime | None = newest["telemetry"] or newest["predictions"]
+    if at is None:
+        return None
+    return freshness(at, to_datetime(config.make_clock().time_s()), config.clock.speed)
 
 
 def badge(word: str) -> None:

@@ -79,7 +79,7 @@ def hosts(config: Config) -> list[str]:
     it likes (DNS rebinding). Where people are named by a proxy or a login, such a site is nobody.
     """
     host, _ = _listen(config.dashboard.listen)
-    if host not in _LOOPBACK or config.dashboard.user_header or has_login():
+    if host not in _LOOPBACK or _names_people(config):
         return []
     public = urlsplit(config.watch.dashboard_url).hostname
     return [*_LOOPBACK, *([public] if public else [])]
@@ -88,13 +88,17 @@ def hosts(config: Config) -> list[str]:
 def warn(config: Config) -> None:
     """Where anybody who reaches the address may read."""
     host, port = _listen(config.dashboard.listen)
-    if host in _LOOPBACK or config.dashboard.user_header or has_login():
+    if host in _LOOPBACK or _names_people(config):
         return
     print(
         f"foreshock: the dashboard listens on {host}:{port} without a login: whoever reaches it reads everything. "
         "docs/dashboard.md tells of a login and of a proxy.",
         file=sys.stderr,
     )
+
+
+def _names_people(config: Config) -> bool:
+    return bool(config.dashboard.user_header) or has_login()
 
 
 def has_login() -> bool:

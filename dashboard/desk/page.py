@@ -16,6 +16,7 @@ from collector.errors import ForeshockError
 from dashboard import notices, queries
 from dashboard.desk import result, views
 from dashboard.fleet.page import theme
+from dashboard.origin import synthetic_badge
 from pipeline.questions import Question, questions
 from pipeline.sql import Limits
 from pipeline.sql_apart import Answer, ask
@@ -57,12 +58,7 @@ def _title(lake: str) -> None:
         st.title("SQL", width="content", anchor=False)
         with contextlib.suppress(ForeshockError):  # the list of views says what is wrong with the lake
             if queries.ask(lake, "SELECT bool_or(synthetic) AS any FROM gpu_now").item():
-                st.badge(
-                    "synthetic data",
-                    color="violet",
-                    icon=":material/science:",
-                    help="simulated, not measured",
-                )
+                synthetic_badge()
         st.caption(
             f"Read-only, in UTC. A query may take {LIMITS.time_s:g} s, {LIMITS.memory_mib:,} MiB and {ROWS:,} rows.",
             width="content",

@@ -12,6 +12,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.colours import Theme
 from dashboard.effective.charts import losses
+from dashboard.origin import synthetic_badge
 from pipeline.effective_time import DEFINITION, Measured, measure
 from pipeline.lake import Lake
 
@@ -57,7 +58,7 @@ def _measured(lake: str, since: datetime | None) -> Measured:
 
 def _head(found: Measured) -> None:
     if found.synthetic:
-        st.badge("synthetic data", color="violet", icon=":material/science:", help="simulated, not measured")
+        synthetic_badge()
     fleet = found.fleet.row(0, named=True)
     shown = {
         "ETTR, all jobs by GPU-hours": _known(fleet),

@@ -14,6 +14,7 @@ from collector.errors import ForeshockError
 from dashboard import lateness, notices, now, operating_point
 from dashboard.colours import Theme, alarmed
 from dashboard.fleet import cell_map, lists
+from dashboard.origin import synthetic_badge
 
 _LARGE: Final = 20_000
 """GPUs. A larger fleet is drawn again less often: its rows are more, and its pace is no other."""
@@ -49,9 +50,7 @@ def _header(config: Config, newest: Mapping[str, Any], fleet: pl.DataFrame) -> N
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title("Fleet", width="content", anchor=False)
         if fleet["synthetic"].fill_null(False).any():
-            st.badge(
-                "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
-            )
+            synthetic_badge()
         lateness.told(config, newest)
     lateness.warned(config, newest)
     _counts(fleet)

@@ -16,6 +16,7 @@ from dashboard.gpu.choice import Window
 from dashboard.gpu.life_chart import View
 from dashboard.gpu.node_chart import lines
 from dashboard.gpu.readings import READINGS
+from dashboard.origin import synthetic_badge
 
 _SHOWN: Final = 30
 """GPUs that can have a line; a node has 4 to 16."""
@@ -28,9 +29,7 @@ def page(config: Config, fleet: pl.DataFrame, node: str, window: Window, theme: 
     told = queries.newest(lake).row(0, named=True)
     with st.container(horizontal=True, vertical_alignment="center"):
         if rows["synthetic"].fill_null(False).any():
-            st.badge(
-                "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
-            )
+            synthetic_badge()
         lateness.told(config, told)
     lateness.warned(config, told)
     if rows.is_empty():

@@ -15,6 +15,7 @@ from dashboard.gpu import life_queries, present
 from dashboard.gpu.facts import Facts, Row
 from dashboard.gpu.signs import Verdict, Word, differences, verdict
 from dashboard.gpu.words import link, plain
+from dashboard.origin import synthetic_badge
 
 _BEFORE: Final = timedelta(minutes=15)
 """Signs from so long before the incident opened count; without one, those of the last hour."""
@@ -33,9 +34,7 @@ def head(config: Config, facts: Facts, level: float) -> None:
     newest = queries.newest(str(config.lake.path)).row(0, named=True) | {"telemetry": facts.newest}
     with st.container(horizontal=True, vertical_alignment="center"):
         if last["synthetic"]:
-            st.badge(
-                "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
-            )
+            synthetic_badge()
         st.badge(facts.state, color="green" if facts.state == "ok" else "red")
         lateness.told(config, newest)
     lateness.warned(config, newest)

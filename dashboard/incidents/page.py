@@ -12,6 +12,7 @@ from dashboard import lateness, notices, now
 from dashboard.incidents import story
 from dashboard.incidents.evidence import words
 from dashboard.incidents.queries import LISTED, listed
+from dashboard.origin import synthetic_badge
 
 CHOSEN: Final = "incident"
 """URL parameter of the incident whose story is told. Those of the filters are their names: `?state=open`."""
@@ -135,7 +136,7 @@ def _by_origin(rows: pl.DataFrame) -> list[tuple[bool, pl.DataFrame]]:
 
 def _table(rows: pl.DataFrame, *, synthetic: bool) -> None:
     if synthetic:
-        st.badge("synthetic data", color="violet", icon=":material/science:", help="simulated, not measured")
+        synthetic_badge()
     key = f"{_PICK}-{synthetic}"
     headline = pl.col("headline").str.strip_prefix("SYNTHETIC: ").str.replace(r" \(.*$", "")
     where = pl.concat_str("node", pl.format(" GPU {}", "gpu_index"), ignore_nulls=True).alias("where")

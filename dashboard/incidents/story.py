@@ -16,6 +16,7 @@ from dashboard import notices
 from dashboard.incidents import form
 from dashboard.incidents.evidence import Evidence, decode, headline, is_recorded, timeline, words
 from dashboard.incidents.queries import actions_of, job_of, log_of
+from dashboard.origin import synthetic_badge
 
 _CHANGES: Final = {"asked": "asks", "held": "holds back"}
 _COLOURS: Final = {"critical": "red", "warning": "orange"}
@@ -87,9 +88,7 @@ def _where(row: Mapping[str, Any]) -> str:
 def _header(row: Mapping[str, Any], evidence: Evidence | None) -> None:
     with st.container(horizontal=True):
         if row["synthetic"]:
-            st.badge(
-                "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
-            )
+            synthetic_badge()
         st.badge(str(row["severity"]), color=_COLOURS.get(row["severity"], "gray"))  # type: ignore[arg-type]
         st.badge(_STANDS.get(row["state"], str(row["state"])), color="gray")
         if evidence is not None and evidence.acknowledged_by:

@@ -15,6 +15,7 @@ from collector.config import Config
 from collector.errors import ForeshockError
 from dashboard import command, notices
 from dashboard.model.evaluation import number, spoken
+from dashboard.origin import synthetic_badge
 
 DAYS: Final = (1, 7, 30)
 _DEADLINE_S: Final = 180.0
@@ -76,9 +77,7 @@ def _show(told: dict[str, Any]) -> None:
     getattr(st, kind)(sentence)
     with st.container(horizontal=True, vertical_alignment="center"):
         if told["synthetic"]:
-            st.badge(
-                "synthetic data", color="violet", icon=":material/science:", help="simulated, not measured"
-            )
+            synthetic_badge()
         st.caption(
             f"`{told['model_id']}`, {told['since'][:16]} to {told['until'][:16]} UTC, "
             f"{told['gpu_days']:,.1f} GPU-days, {told['n_faults']} faults, {told['n_rows']:,} minutes compared.",

@@ -11,6 +11,7 @@ import streamlit as st
 from dashboard.colours import Theme
 from dashboard.model import queries
 from dashboard.model.charts import alarms_per_day, scored_by
+from dashboard.origin import synthetic_badge
 from pipeline.labels import DEFINITION
 
 _ORIGINS: Final = ((False, "measured"), (True, "synthetic"))
@@ -50,7 +51,7 @@ def _other_scorer(scored: pl.DataFrame, active: str | None) -> None:
 def _origin(parts: list[pl.DataFrame], *, synthetic: bool, word: str, theme: Theme) -> None:
     scored, alarms, foretold = parts
     if synthetic:
-        st.badge("synthetic data", color="violet", icon=":material/science:", help="simulated, not measured")
+        synthetic_badge()
     for row in foretold.iter_rows(named=True):
         _foretold(row)
     left, right = st.columns(2, gap="medium")
