@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -75,13 +76,14 @@ class Ready:
 
     def wait(self, chain: Chain) -> None:
         """Until all have said it. Raises ForeshockError where one ends, or none of that happens in time."""
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        for name, hears in self._sockets.items():
-            while not _said_ready(hears):
-                chain.check()
-                if time.monotonic() > deadline:
-                    raise ForeshockError(f"{name} was not ready in time", hint="see the logs of the demo")
-                time.sleep(0.05)
+        silent = dict(self._sockets)
+
+        def all_said() -> bool:
+            for name in [name for name, hears in silent.items() if _said_ready(hears)]:
+                del silent[name]
+            return not silent
+
+        _await(chain, all_said, lambda: f"{', '.join(silent)} was not ready in time")
 
     def close(self) -> None:
         for hears in self._sockets.values():
@@ -97,9 +99,13 @@ def _said_ready(hears: socket.socket) -> bool:
 
 def await_files(chain: Chain, *files: Path) -> None:
     """Until all exist. Raises ForeshockError where a process ends, or none of that happens in time."""
+    _await(chain, lambda: all(f.exists() for f in files), lambda: "the demo did not start in time")
+
+
+def _await(chain: Chain, holds: Callable[[], bool], otherwise: Callable[[], str]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
-    while not all(f.exists() for f in files):
+    while not holds():
         chain.check()
         if time.monotonic() > deadline:
-            raise ForeshockError("the demo did not start in time", hint="see the logs of the demo")
+            raise ForeshockError(otherwise(), hint="see the logs of the demo")
         time.sleep(0.05)

@@ -28,6 +28,13 @@ def _open(story: Story, monkeypatch: pytest.MonkeyPatch, folder: Path, more: str
     return AppTest.from_file(str(APP), default_timeout=60)
 
 
+def _before_the_login(story: Story, monkeypatch: pytest.MonkeyPatch, folder: Path) -> AppTest:
+    app = _open(story, monkeypatch, folder)
+    app.secrets["auth"] = {"client_id": "foreshock"}
+    app.user = {"is_logged_in": False}
+    return app.run()
+
+
 def test_whoever_came_past_the_proxy_sees_nothing(
     story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -40,10 +47,7 @@ def test_whoever_came_past_the_proxy_sees_nothing(
 def test_before_the_login_nothing_is_seen_and_after_it_the_name_is(
     story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    app = _open(story, monkeypatch, tmp_path)
-    app.secrets["auth"] = {"client_id": "foreshock"}
-    app.user = {"is_logged_in": False}
-    app.run()
+    app = _before_the_login(story, monkeypatch, tmp_path)
     assert [button.label for button in app.button] == ["Log in"]
     assert not app.metric
     app.user = {"is_logged_in": True, "email": "ann@example.org"}
@@ -59,10 +63,7 @@ def test_before_the_login_nothing_is_seen_and_after_it_the_name_is(
 def test_a_login_that_is_configured_in_part_is_a_sentence(
     story: Story, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    app = _open(story, monkeypatch, tmp_path)
-    app.secrets["auth"] = {"client_id": "foreshock"}
-    app.user = {"is_logged_in": False}
-    app.run()
+    app = _before_the_login(story, monkeypatch, tmp_path)
     app.button[0].click().run()
     assert not app.exception
     assert "the login cannot be used" in app.error[0].value

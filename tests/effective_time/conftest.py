@@ -23,9 +23,14 @@ def config(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tell(config: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def run(config: Path) -> Callable[..., int]:
+    return lambda *argv: foreshock.main(["--config", str(config), "whatif", *QUICK, *argv])
+
+
+@pytest.fixture
+def tell(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     def told(*argv: str) -> str:
-        assert foreshock.main(["--config", str(config), "whatif", *QUICK, *argv]) == 0
+        assert run(*argv) == 0
         return capsys.readouterr().out
 
     return told
@@ -44,9 +49,9 @@ def ask(tell: Callable[..., str]) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def refused(config: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def refused(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     def why(*argv: str) -> str:
-        assert foreshock.main(["--config", str(config), "whatif", *QUICK, *argv]) == 1
+        assert run(*argv) == 1
         return capsys.readouterr().err
 
     return why
