@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -62,6 +64,37 @@ def boosted(columns: Callable[[Sequence[str]], list[str]]) -> Fit:
         return _probability(model, chosen)
 
     return fit
+
+
+def perceptron(train: Rows) -> Score:
+    """A small neural network on log(1 + x), standardised."""
+    chosen = every_column(train.x.columns)
+    net = MLPClassifier((16,), alpha=1.0, early_stopping=True, random_state=5)
+    model = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), net)
+    return _probability(model.fit(matrix(train, chosen), train.label), chosen)
+
+
+def agreement(*members: Fit) -> Fit:
+    """A unit's worst place among its day's, over the members: in the top K of all of them, or not above.
+
+    Source: the parallel ensemble of Liu et al., Predicting GPU Failures With High Precision Under Deep Learning
+    Workloads, SYSTOR'23 (K is left to the alarm budget here).
+    """
+
+    def fit(train: Rows) -> Score:
+        scorers = [member(train) for member in members]
+        return lambda rows: np.min([_places(score(rows), rows.day) for score in scorers], axis=0)
+
+    return fit
+
+
+def _places(score: Floats, day: Floats) -> Floats:
+    """The share of the day's units that each is at or above: other days are not looked at."""
+    of = pl.DataFrame({"day": day, "score": score})
+    place: Floats = (
+        of.select(pl.col("score").rank().over("day") / pl.len().over("day")).to_series().to_numpy()
+    )
+    return place
 
 
 def isolation_forest(train: Rows) -> Score:

@@ -102,6 +102,11 @@ def scorers(trace: Trace) -> dict[str, Fit]:
         "class history only": baselines.logistic(baselines.class_columns(trace.kinds)),
         "logistic regression": baselines.logistic(baselines.every_column, c=1.0),
         "isolation forest": baselines.isolation_forest,
+        "top-K agreement (SYSTOR'23)": baselines.agreement(
+            baselines.boosted(baselines.every_column),
+            baselines.logistic(baselines.every_column, c=1.0),
+            baselines.perceptron,
+        ),
     }
     if set(trace.targets) == set(trace.kinds):
         del found[ANY_RULE]  # the same rule

@@ -117,3 +117,16 @@ def test_the_node_trace_from_end_to_end(shared_data: Path, tmp_path: Path) -> No
     card = (tmp_path / "model-card.md").read_text()
     assert "Recommended" in card
     assert "Real data only" in card
+
+
+def test_agreement_ranks_a_unit_by_the_member_that_trusts_it_least() -> None:
+    """In the top K of all members or not above; and a day's ranking is that day's own: no other day moves it."""
+
+    def by(column: str) -> baselines.Fit:
+        return lambda _train: lambda of: baselines.matrix(of, (column,))[:, 0]
+
+    days, label = np.repeat([50.0, 51.0], 4), np.zeros(8, np.bool_)
+    x = pl.DataFrame({"a": [9, 8, 1, 2, 900, 800, 100, 200], "b": [1, 8, 9, 2, 100, 800, 900, 200]})
+    of = Rows(np.tile(np.arange(4), 2), days, x, label)
+    score = baselines.agreement(by("a"), by("b"))(of)(of)
+    assert score.tolist() == [0.25, 0.75, 0.25, 0.5] * 2
