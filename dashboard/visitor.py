@@ -18,6 +18,17 @@ from collector.errors import ForeshockError
 from dashboard import notices
 
 _LONGEST_NAME: Final = 100
+_WANTED: Final = "foreshock.wanted"
+# The provider sends people back to the fleet's page; the tab remembers which page they came for.
+_KEEP: Final = f"""<script>
+sessionStorage.setItem("{_WANTED}", location.pathname + location.search);
+</script>"""
+# With the origin before it, a path of two slashes is no other host.
+_GO_ON: Final = f"""<script>
+const wanted = sessionStorage.getItem("{_WANTED}");
+sessionStorage.removeItem("{_WANTED}");
+if (wanted && wanted !== location.pathname + location.search) location.replace(location.origin + wanted);
+</script>"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +83,13 @@ def refuse(config: Config) -> None:
 
 
 def goodbye(config: Config, who: Signer) -> None:
-    """Below a page: who is logged in, and the way out. Nothing where the proxy logs people in, or nobody does."""
+    """Below a page: who is logged in, and the way out; before that, on to the link that led to the login.
+
+    Nothing where the proxy logs people in, or nobody does.
+    """
     if config.dashboard.user_header or who.name is None:
         return
+    st.html(_GO_ON, unsafe_allow_javascript=True)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"Logged in as `{who.name}`", width="content")
         if st.button("Log out", type="tertiary", icon=":material/logout:"):
@@ -90,7 +105,8 @@ def _past_the_proxy(header: str) -> None:
 
 
 def _login() -> None:
-    st.markdown("Log in to see the fleet. A link that you were given opens once you are in: follow it again.")
+    st.markdown("Log in to see the fleet. The link that you followed opens once you are in.")
+    st.html(_KEEP, unsafe_allow_javascript=True)
     with st.container(horizontal=True):
         for provider in providers(st.secrets["auth"]):
             label = "Log in" if provider is None else f"Log in with {provider}"

@@ -204,21 +204,23 @@ def test_times_are_utc_wherever_the_browser_stands(dashboard: Dashboard, at: Bro
 
 
 def test_nothing_is_read_before_the_login(browser: Browser, shots: Path, tmp_path: Path) -> None:
-    """Streamlit's own login, against a real OpenID Connect provider of our own."""
+    """Streamlit's own login, against a real OpenID Connect provider of our own; then the link that was followed."""
     lake = make_lake(tmp_path / "lake", nodes=1, minutes=3)
     with (
         identity_provider.letting_in("ann@example.org") as provider,
         serving(lake.path, tmp_path, secrets=partial(identity_provider.secrets, provider)) as served,
     ):
         browser.show("light")
-        for room in ("", f"/gpu?gpu={lake.failing}", "/sql?q=1"):
+        for room in ("", "/sql?q=1", f"/gpu?gpu={lake.failing}"):
             browser.open(served.url + room)
             assert "Log in to see the fleet" in browser.text()
             assert lake.failing not in pages.everything(browser)
         browser.screenshot(shots / "login.png")
         browser.first('[data-testid="stMain"] button').click()
         browser.until(lambda: "Logged in as ann@example.org" in browser.text(), "no login")
+        browser.until(lambda: browser.driver.current_url.endswith(room), "the link was not followed")
         browser.settle()
+        assert lake.failing in pages.everything(browser)
         assert pages.menu(browser)
         browser.screenshot(shots / "logged-in.png")
         browser.all('[data-testid="stMain"] button')[-1].click()
