@@ -376,7 +376,8 @@ def _add_questions(add: Callable[..., _Parser]) -> None:
         "--data", metavar="PATH", default="", help="the folder it lies in (lake: lake.path)"
     )
     evaluate.add_argument("--json", action="store_true", help="one JSON object in place of the table")
-    evaluate.add_argument("--out", metavar="DIR", help="write evaluation.json, model-card.md and plots there")
+    evaluate.add_argument("--out", metavar="DIR", help="write evaluation.json, model-card.md and plots there; a "
+        "simulated run of hours keeps evaluation-so-far.json there while it runs")  # fmt: skip
     evaluate.add_argument("--card", metavar="FILE", help="write the model card to this file")
     telemetry = evaluate.add_argument_group("lake and simulated")
     arguments.add_simulation(telemetry)

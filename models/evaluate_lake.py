@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 
 from models import lake_protocol
-from models.evaluate_simulated import Say, at_point, sentence
+from models.evaluate_simulated import at_point, sentence
 from models.learning import Learnt
 from models.operating_point import OperatingPoint, by_budget
+from models.progress import Progress
 from models.telemetry_results import Row, curve, figures, verdict
 from models.telemetry_scores import OURS
 from pipeline import labels
@@ -17,29 +18,31 @@ from pipeline.lake import Lake
 
 
 def evaluate(
-    lake: Lake, *, false_per_day: float, seed: int, say: Say
+    lake: Lake, *, false_per_day: float, seed: int, progress: Progress
 ) -> tuple[Row, Learnt, OperatingPoint, dict[str, pl.DataFrame]]:
     """As models.evaluate_simulated.evaluate, on later time only: the lake's own nodes go on.
 
     Raises ForeshockError where the lake has too few faults or too little time.
     """
     of = lake_protocol.reach(lake)
-    say(f"{of.rows:,} minutes from {of.since:%Y-%m-%d} to {of.until:%Y-%m-%d}, {of.faults.height} faults")
+    progress.say(
+        f"{of.rows:,} minutes from {of.since:%Y-%m-%d} to {of.until:%Y-%m-%d}, {of.faults.height} faults"
+    )
     lake_protocol.check_enough(of)
     choose, window = lake_protocol.windows(of)
     learnt = lake_protocol.learn(lake, of, seed=seed)
-    say(f"learnt from {learnt.matrix.height:,} rows, {learnt.faults.height} faults before the cut")
+    progress.say(f"learnt from {learnt.matrix.height:,} rows, {learnt.faults.height} faults before the cut")
     point = by_budget(
         curve(lake_protocol.test(lake, of, learnt, choose, {}, seed=seed), OURS), false_per_day, "false"
     )
-    say(f"operating point: {point.why}")
+    progress.say(f"operating point: {point.why}")
     about: dict[str, Any] = {
         "head": "imminence", "target": "any GPU fault", "cut": (window[0] - of.since).days, "test": "unseen time",
     }  # fmt: skip
     test = lake_protocol.test(lake, of, learnt, window, about, seed=seed)
     found = figures(test, learnt.model, learnt.baselines)
     told, frames = at_point(test, learnt, point.threshold)
-    say(sentence(told))
+    progress.say(sentence(told))
     report: Row = {
         "dataset": "lake", "synthetic": of.synthetic, "head": "imminence",
         "label": labels.DEFINITION.as_dict(), "label_digest": labels.DEFINITION.digest,

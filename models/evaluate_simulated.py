@@ -7,7 +7,6 @@ where no fault has one, the first fault of a GPU must be foretold no better than
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -20,6 +19,7 @@ from models import curves, ranking, simulated_choice
 from models.alarms import watched
 from models.learning import Learnt, check_no_leak
 from models.operating_point import OperatingPoint, by_budget
+from models.progress import Progress, Tick
 from models.simulated_protocol import Setting, events_until, known_faults, learn, see, sides, times
 from models.telemetry_results import TERMS, Row, Test, curve, figures, first_faults, verdict
 from models.telemetry_scores import OURS, SERVED_S
@@ -28,80 +28,93 @@ from pipeline.fleet import Fleet
 from pipeline.fleet_params import Preset
 
 SWEEP: Final[tuple[Preset, ...]] = ("low", "high", "zero")
-Say = Callable[[str], None]
+Keep = Callable[[Row], None]
 
 
 def evaluate(
-    setting: Setting, *, false_per_day: float, sweep_gpus: int, say: Say
+    setting: Setting,
+    *,
+    false_per_day: float,
+    sweep_gpus: int,
+    progress: Progress,
+    keep: Keep = lambda _so_far: None,
 ) -> tuple[Row, Learnt, OperatingPoint, dict[str, pl.DataFrame]]:
     """The report, what was learnt, its operating point, and the frames that plots are made of.
 
     `false_per_day`: false alarms a day per 10,000 GPUs that the operating point may cost. `sweep_gpus`: size of the
-    fleets of the sweep, 0 to leave it out.
+    fleets of the sweep, 0 to leave it out. `keep` gets the report so far after each test: the whole takes hours.
     """
-    fleet, faults, learnt = _learn(setting, say)
-    point = by_budget(simulated_choice.operating_curve(setting, learnt), false_per_day, "false")
-    say(f"operating point: {point.why}")
-    results, verdicts, tests, control = [], [], [], {}
-    frames: dict[str, pl.DataFrame] = {}
-    for name, test in _tests(setting, fleet, learnt, faults, say):
-        found = figures(test, learnt.model, learnt.baselines)
-        results += [f.row for f in found.values()]
-        verdicts += [{"test": name, **verdict(found, h)} for h in sorted({h for _, h in found})]
-        told, more = at_point(test, learnt, point.threshold)
-        tests.append({"test": name, **told})
-        frames |= {f"{name}/{key}": frame for key, frame in more.items()}
-        say(f"{name}: {sentence(told)}")
-        if name == "unseen GPUs":
-            control = _control(test, learnt)
+    fleet, faults, learnt = _learn(setting, progress)
+    point = by_budget(
+        simulated_choice.operating_curve(setting, learnt, progress.part("choosing a threshold")),
+        false_per_day,
+        "false",
+    )
+    progress.say(f"operating point: {point.why}")
     report: Row = {
         "dataset": "simulated", "synthetic": True, "head": "imminence", "setting": asdict(setting),
         "label": labels.DEFINITION.as_dict(), "label_digest": labels.DEFINITION.digest,
         "learnt": {"n_rows": learnt.matrix.height, "n_faults": learnt.faults.height,
                    "episodes": {str(h): head.episodes for h, head in learnt.model.heads.items()}},
-        "operating_point": point.as_dict(), "results": results, "verdicts": verdicts, "tests": tests,
-        "permuted_label_control": [control],
-        "sweep": _sweep(setting, sweep_gpus, point.threshold, say) if sweep_gpus else [],
+        "operating_point": point.as_dict(), "results": [], "verdicts": [], "tests": [],
+        "permuted_label_control": [], "sweep": [],
     }  # fmt: skip
+    frames: dict[str, pl.DataFrame] = {}
+    for name, test in _tests(setting, fleet, learnt, faults, progress):
+        found = figures(test, learnt.model, learnt.baselines)
+        report["results"] += [f.row for f in found.values()]
+        report["verdicts"] += [{"test": name, **verdict(found, h)} for h in sorted({h for _, h in found})]
+        told, more = at_point(test, learnt, point.threshold)
+        report["tests"].append({"test": name, **told})
+        frames |= {f"{name}/{key}": frame for key, frame in more.items()}
+        progress.say(f"{name}: {sentence(told)}")
+        if name == "unseen GPUs":
+            report["permuted_label_control"].append(_control(test, learnt))
+        keep(report)
+    for precursors in SWEEP if sweep_gpus else ():
+        report["sweep"].append(_swept(setting, sweep_gpus, precursors, point.threshold, progress))
+        keep(report)
     return report, learnt, point, frames
 
 
-def _learn(setting: Setting, say: Say) -> tuple[Fleet, pl.DataFrame, Learnt]:
+def _learn(setting: Setting, progress: Progress) -> tuple[Fleet, pl.DataFrame, Learnt]:
     fleet = setting.fleet()
     faults = known_faults(fleet)
-    say(
+    progress.say(
         f"{fleet.gpus:,} GPUs, {fleet.params.days} days, precursors {setting.precursors}: {faults.height} faults"
     )
-    learnt = learn(setting, fleet, faults)
-    say(f"learnt from {learnt.matrix.height:,} rows, {learnt.faults.height} faults before the cut")
+    learnt = learn(setting, fleet, faults, progress.part("learning"))
+    progress.say(f"learnt from {learnt.matrix.height:,} rows, {learnt.faults.height} faults before the cut")
     return fleet, faults, learnt
 
 
 def _tests(
-    setting: Setting, fleet: Fleet, learnt: Learnt, faults: pl.DataFrame, say: Say
+    setting: Setting, fleet: Fleet, learnt: Learnt, faults: pl.DataFrame, progress: Progress
 ) -> Iterator[tuple[str, Test]]:
     seen, unseen = sides(fleet, setting.seed)
     window = times(fleet).test
     about = {"head": "imminence", "target": "any GPU fault", "cut": (window[0] - fleet.start).days}
     for name, nodes in (("unseen time", seen), ("unseen GPUs", unseen)):
-        say(f"testing on {name}")
         told = about | {"test": name}
-        test = _test(setting, fleet, learnt, faults, window=window, nodes=nodes, about=told)
+        tick = progress.part(f"testing on {name}")
+        test = _test(setting, fleet, learnt, faults, window=window, nodes=nodes, about=told, tick=tick)
         check_no_leak(learnt, test.seen, unseen_gpus=name == "unseen GPUs")
         yield name, test
-    say("testing on an unseen fleet")
     other = setting.fleet(setting.seed + 1)
-    told = about | {"test": "unseen fleet"}
-    test = _test(setting, other, learnt, known_faults(other), window=window, nodes=None, about=told)
-    yield "unseen fleet", test
+    known, told = known_faults(other), about | {"test": "unseen fleet"}
+    tick = progress.part("testing on an unseen fleet")
+    yield (
+        "unseen fleet",
+        _test(setting, other, learnt, known, window=window, nodes=None, about=told, tick=tick),
+    )
 
 
 def _test(
     setting: Setting, fleet: Fleet, learnt: Learnt, faults: pl.DataFrame, *,
-    window: tuple[datetime, datetime], nodes: list[int] | None, about: Row,
+    window: tuple[datetime, datetime], nodes: list[int] | None, about: Row, tick: Tick,
 ) -> Test:  # fmt: skip
     since, until = window
-    seen = see(setting, fleet, learnt, faults, window=window, among=nodes)
+    seen = see(setting, fleet, learnt, faults, window=window, among=nodes, tick=tick)
     mine = faults.filter(pl.col("node").is_in(seen.exposure["node"].implode()), pl.col("time") < until)
     return Test(seen, mine.filter(pl.col("time") >= since), mine, events_until(fleet, until), until, about)
 
@@ -163,24 +176,17 @@ def _control(test: Test, learnt: Learnt) -> Row:
             "roc_auc_mean": float(np.mean(areas)), "roc_auc_sd": float(np.std(areas))}  # fmt: skip
 
 
-def _sweep(setting: Setting, gpus: int, threshold: float, say: Say) -> list[Row]:
-    """Learnt and tried anew for each share of faults with a precursor, on nodes nobody learnt from."""
-    rows = []
-    for precursors in SWEEP:
-        one = replace(setting, gpus=gpus, precursors=precursors, seed=setting.seed + 2)
-        fleet, faults, learnt = _learn(one, say)
-        window = times(fleet).test
-        unseen = sides(fleet, one.seed)[1]
-        test = _test(one, fleet, learnt, faults, window=window, nodes=unseen, about={})
-        within = curve(test, OURS).filter(pl.col("alarms_per_day_per_10k") <= 0.5).sort("recall", "threshold")
-        at = float(within["threshold"][-1]) if within.height else threshold
-        told, _ = at_point(test, learnt, at)
-        say(f"sweep, precursors {precursors}: {sentence(told)}")
-        share = faults["has_precursor"].sum() / max(faults.height, 1)
-        rows.append({"precursors": precursors, "gpus": gpus, "share": share, "budget": 0.5, **told})
-    return rows
-
-
-def progress(text: str) -> None:
-    """To stderr, so that stdout stays the report's."""
-    print(f"  {text}", file=sys.stderr, flush=True)
+def _swept(setting: Setting, gpus: int, precursors: Preset, threshold: float, progress: Progress) -> Row:
+    """Learnt and tried anew for one share of faults with a precursor, on nodes nobody learnt from."""
+    one = replace(setting, gpus=gpus, precursors=precursors, seed=setting.seed + 2)
+    fleet, faults, learnt = _learn(one, progress)
+    window = times(fleet).test
+    unseen = sides(fleet, one.seed)[1]
+    tick = progress.part(f"testing on precursors {precursors}")
+    test = _test(one, fleet, learnt, faults, window=window, nodes=unseen, about={}, tick=tick)
+    within = curve(test, OURS).filter(pl.col("alarms_per_day_per_10k") <= 0.5).sort("recall", "threshold")
+    at = float(within["threshold"][-1]) if within.height else threshold
+    told, _ = at_point(test, learnt, at)
+    progress.say(f"sweep, precursors {precursors}: {sentence(told)}")
+    share = faults["has_precursor"].sum() / max(faults.height, 1)
+    return {"precursors": precursors, "gpus": gpus, "share": share, "budget": 0.5, **told}

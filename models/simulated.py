@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import polars as pl
 
+from models.progress import Tick
 from pipeline import labels
 from pipeline.event_history import EVENT_LOOK_BACK_DAYS
 from pipeline.features import features
@@ -112,6 +113,7 @@ def mapped(
     *,
     processes: int = 2,
     rows_at_once: int = 500_000,
+    tick: Tick | None = None,
 ) -> list[T]:
     """`work` on the feature frames of 32 nodes at a time, in the order of `nodes`, by processes of their own.
 
@@ -121,16 +123,30 @@ def mapped(
     made = (fleet.gpus, fleet.seed, fleet.start, fleet.params)
     task = partial(_of_nodes, work, _Asked(made, since, until, rows_at_once))
     groups = [list(nodes[i : i + _NODES_AT_ONCE]) for i in range(0, len(nodes), _NODES_AT_ONCE)]
-    return in_processes(task, groups, processes)
+    return in_processes(task, groups, processes, tick)
 
 
-def in_processes(work: Callable[[J], T], jobs: Sequence[J], processes: int) -> list[T]:
-    """`work` on each of `jobs`, in their order; what goes in and out is pickled where there are several processes."""
+def in_processes(
+    work: Callable[[J], T], jobs: Sequence[J], processes: int, tick: Tick | None = None
+) -> list[T]:
+    """`work` on each of `jobs`, in their order; what goes in and out is pickled where there are several processes.
+
+    `tick` hears how many are done.
+    """
     if processes == 1:
-        return [work(job) for job in jobs]
+        return _counted(map(work, jobs), len(jobs), tick)
     # Polars has threads, which a fork would leave behind locked
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(work, jobs))
+        return _counted(pool.map(work, jobs), len(jobs), tick)
+
+
+def _counted(results: Iterator[T], of: int, tick: Tick | None) -> list[T]:
+    out: list[T] = []
+    for result in results:
+        out.append(result)
+        if tick is not None:
+            tick(len(out), of)
+    return out
 
 
 _Made = tuple[int, int, datetime, FleetParams]

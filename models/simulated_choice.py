@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from models import simulated, simulated_sample
 from models.imminence import Model
 from models.learning import Learnt
+from models.progress import Tick
 from models.simulated_protocol import Setting, known_faults, other_seeds, sides, times
 from models.telemetry_results import curve_of
 from models.telemetry_scores import OURS, SERVED_S, over
@@ -44,13 +45,13 @@ class _Days:
     gpu_days: float
 
 
-def operating_curve(setting: Setting, learnt: Learnt) -> pl.DataFrame:
+def operating_curve(setting: Setting, learnt: Learnt, tick: Tick | None = None) -> pl.DataFrame:
     """curves.operating_curve of the served horizon on the time to choose, at up to 160 of its own scores."""
     fleet = setting.fleet()
     floor = learnt.floors[OURS]
     jobs = [_Job(setting, setting.seed, sides(fleet, setting.seed)[0], learnt.model, floor)]
     jobs += [_Job(setting, seed, None, learnt.model, floor) for seed in other_seeds(setting)]
-    parts = simulated.in_processes(_scored, jobs, setting.processes)
+    parts = simulated.in_processes(_scored, jobs, setting.processes, tick)
     return curve_of(
         pl.concat([p.risky for p in parts]), pl.concat([p.faults for p in parts]), sum(p.gpu_days for p in parts),
         until=times(fleet).choose[1], count=_THRESHOLDS,

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models import simulated, simulated_sample
 from models.learning import EMBARGO, Learnt, check_no_leak, learn_from
+from models.progress import Tick
 from models.split import held_out
 from models.telemetry_scores import Scoring, Seen, together
 from pipeline.fleet import START, Fleet
@@ -100,12 +101,12 @@ def sides(fleet: Fleet, seed: int) -> tuple[list[int], list[int]]:
     return [i for i in every if fleet.nodes[i] not in hidden], [i for i in every if fleet.nodes[i] in hidden]
 
 
-def learn(setting: Setting, fleet: Fleet, faults: pl.DataFrame) -> Learnt:
+def learn(setting: Setting, fleet: Fleet, faults: pl.DataFrame, tick: Tick | None = None) -> Learnt:
     """The model and the baselines. `faults` after the training time are not looked at."""
     until = times(fleet).train[1]
     own, _ = sides(fleet, setting.seed)
     jobs = [(setting, setting.seed, own)] + [(setting, s, None) for s in other_seeds(setting)]
-    parts = simulated.in_processes(_part, jobs, setting.processes)
+    parts = simulated.in_processes(_part, jobs, setting.processes, tick)
     matrix, known, events = (pl.concat(p) for p in zip(*parts, strict=True))
     return learn_from(matrix, known, events, until=until, seed=setting.seed)
 
@@ -147,6 +148,7 @@ def see(
     *,
     window: tuple[datetime, datetime],
     among: list[int] | None,
+    tick: Tick | None = None,
 ) -> Seen:
     """All scorers on `window` of the fleet's nodes `among`: those with faults, and a share of the others."""
     since, until = window
@@ -161,7 +163,9 @@ def see(
         events.filter(pl.col("node").is_in(names)), nodes, until, setting.sample_share, setting.seed,
     )  # fmt: skip
     seen = together(
-        simulated.mapped(work, fleet, nodes["node"].to_list(), since, until, processes=setting.processes)
+        simulated.mapped(
+            work, fleet, nodes["node"].to_list(), since, until, processes=setting.processes, tick=tick
+        )
     )
     check_no_leak(learnt, seen, unseen_gpus=False)
     return seen

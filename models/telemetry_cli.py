@@ -18,6 +18,7 @@ from models.arguments import FALSE_PER_DAY
 from models.evaluate import finite
 from models.learning import Learnt
 from models.operating_point import OperatingPoint
+from models.progress import Progress
 from models.promotion import promote_if_better
 from models.registry import Registry
 from models.simulated_protocol import Setting
@@ -61,7 +62,8 @@ def train(args: argparse.Namespace, config: Config, out: TextIO) -> int:
 
 def evaluate(args: argparse.Namespace, config: Config, out: TextIO) -> int:
     data = Path(args.data) if args.data else config.lake.path
-    report, learnt, point, frames = _measured(args, data, sweep_gpus=args.sweep_gpus)
+    so_far = Path(args.out) / "evaluation-so-far.json" if args.out else None
+    report, learnt, point, frames = _measured(args, data, sweep_gpus=args.sweep_gpus, so_far=so_far)
     if args.save:
         print(_saved(args, config, report, (learnt, point), frames), file=sys.stderr)
     text = json.dumps(finite(report), indent=2, allow_nan=False)
@@ -72,6 +74,7 @@ def evaluate(args: argparse.Namespace, config: Config, out: TextIO) -> int:
         (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
         (folder / "model-card.md").write_text(card, encoding="utf-8")
         telemetry_report.pictures(report, frames, folder)
+        (folder / "evaluation-so-far.json").unlink(missing_ok=True)
     if args.card:
         Path(args.card).write_text(card, encoding="utf-8")
     if args.json:
@@ -84,18 +87,28 @@ def evaluate(args: argparse.Namespace, config: Config, out: TextIO) -> int:
 Measured = tuple[dict[str, Any], Learnt, OperatingPoint, dict[str, pl.DataFrame]]
 
 
-def _measured(args: argparse.Namespace, lake: Path, *, sweep_gpus: int) -> Measured:
-    if args.dataset == "lake":
-        return evaluate_lake.evaluate(
-            Lake(lake), false_per_day=args.false_alarms, seed=args.seed, say=evaluate_simulated.progress
+def _measured(
+    args: argparse.Namespace, lake: Path, *, sweep_gpus: int, so_far: Path | None = None
+) -> Measured:
+    """`so_far`: where the report of the tests that are over is kept, for whoever has to stop a run of hours."""
+
+    def keep(report: dict[str, Any]) -> None:
+        if so_far is not None:
+            so_far.parent.mkdir(parents=True, exist_ok=True)
+            so_far.write_text(json.dumps(finite(report), allow_nan=False) + "\n", encoding="utf-8")
+
+    with Progress() as progress:
+        if args.dataset == "lake":
+            return evaluate_lake.evaluate(
+                Lake(lake), false_per_day=args.false_alarms, seed=args.seed, progress=progress
+            )
+        setting = Setting(
+            gpus=args.gpus, days=args.days, precursors=args.precursors, seed=args.seed,
+            fault_rate_factor=args.fault_rate_factor, processes=args.processes,
+        )  # fmt: skip
+        return evaluate_simulated.evaluate(
+            setting, false_per_day=args.false_alarms, sweep_gpus=sweep_gpus, progress=progress, keep=keep
         )
-    setting = Setting(
-        gpus=args.gpus, days=args.days, precursors=args.precursors, seed=args.seed,
-        fault_rate_factor=args.fault_rate_factor, processes=args.processes,
-    )  # fmt: skip
-    return evaluate_simulated.evaluate(
-        setting, false_per_day=args.false_alarms, sweep_gpus=sweep_gpus, say=evaluate_simulated.progress
-    )
 
 
 def _saved(

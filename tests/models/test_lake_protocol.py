@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from models import evaluate_lake, lake_protocol
 from models.evaluate import finite
 from models.imminence import ENOUGH_EPISODES
 from models.learning import EMBARGO
+from models.progress import Progress
 from models.simulated import feature_frames
 from models.simulated_protocol import known_faults, times
 from models.telemetry_baselines import BASELINES
@@ -51,12 +53,12 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 @pytest.fixture(scope="module")
 def evaluated_lake(lake: Lake):
-    said: list[str] = []
+    said = io.StringIO()
     with lowered_limits() as patched:
         for name, value in (("ENOUGH_EPISODES", 5), ("TRAINING_ROWS", 10_000), ("_SAMPLE_ROWS", 10_000)):
             patched.setattr(lake_protocol, name, value)
-        found = evaluate_lake.evaluate(lake, false_per_day=20_000.0, seed=0, say=said.append)
-    return said, *found
+        found = evaluate_lake.evaluate(lake, false_per_day=20_000.0, seed=0, progress=Progress(said))
+    return said.getvalue().splitlines(), *found
 
 
 def test_the_report_is_of_later_time_on_the_lakes_own_nodes(evaluated_lake):
@@ -143,12 +145,14 @@ def test_a_lake_without_faults_is_refused_before_anything_is_learnt(tmp_path: Pa
     lake, fleet = Lake(tmp_path), Fleet(8, params=FleetParams(fault_rate_factor=0))
     fill(lake, fleet, START, START + timedelta(minutes=30), nodes=range(1))
     with pytest.raises(ForeshockError, match="the lake has 0 faults"):
-        evaluate_lake.evaluate(lake, false_per_day=1.0, seed=0, say=lambda _text: None)
+        evaluate_lake.evaluate(lake, false_per_day=1.0, seed=0, progress=Progress(io.StringIO()))
 
 
 def test_a_lake_without_rollups_is_refused(tmp_path: Path):
     with pytest.raises(ForeshockError, match="no rollups") as caught:
-        evaluate_lake.evaluate(Lake(tmp_path / "none"), false_per_day=1.0, seed=0, say=lambda _text: None)
+        evaluate_lake.evaluate(
+            Lake(tmp_path / "none"), false_per_day=1.0, seed=0, progress=Progress(io.StringIO())
+        )
     assert "foreshock ingest" in caught.value.hint
 
 

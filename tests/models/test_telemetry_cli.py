@@ -33,10 +33,11 @@ class Place(NamedTuple):
     registry: Path
 
 
-def remembered(setting: Setting, *, false_per_day: float, sweep_gpus: int, say: Any) -> Any:
+def remembered(setting: Setting, *, false_per_day: float, sweep_gpus: int, progress: Any, keep: Any) -> Any:
     """The real evaluation of what was asked for, which the same arguments need only once."""
     assert (setting, false_per_day, sweep_gpus) == (SETTING, FALSE_PER_DAY, 0)
-    say("evaluated")
+    progress.say("evaluated")
+    keep(evaluated()[0])
     return evaluated()
 
 
@@ -156,6 +157,20 @@ def test_evaluate_saves_where_asked_and_prints_what_it_wrote(
     assert json.loads(said.out) == json.loads((out / "evaluation.json").read_text())
     [model_id] = Registry(place.registry).list()
     assert model_id in said.err
+
+
+def test_a_run_that_was_stopped_leaves_the_tests_that_were_over(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stopped(setting: Setting, *, keep: Any, **_more: Any) -> Any:
+        keep({**evaluated()[0], "results": [], "tests": [{"test": "unseen time"}]})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate_simulated, "evaluate", stopped)
+    assert ask(place, "evaluate", *FLEET, "--out", str(tmp_path / "out")) == 130
+    [left] = (tmp_path / "out").iterdir()
+    assert left.name == "evaluation-so-far.json"
+    assert json.loads(left.read_text())["tests"] == [{"test": "unseen time"}]
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

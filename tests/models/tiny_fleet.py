@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,6 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from models import evaluate_simulated, imminence, metrics, telemetry_results, telemetry_scores
 from models.learning import Learnt
 from models.operating_point import OperatingPoint
+from models.progress import Progress
 from models.simulated_protocol import Setting
 
 FALSE_PER_DAY = 5000.0
@@ -44,4 +46,4 @@ _evaluate = evaluate_simulated.evaluate
 def evaluated() -> Evaluated:
     """`evaluate_simulated.evaluate`, remembered: the same setting gives the same answer."""
     with lowered_limits():
-        return _evaluate(SETTING, false_per_day=FALSE_PER_DAY, sweep_gpus=0, say=lambda _text: None)
+        return _evaluate(SETTING, false_per_day=FALSE_PER_DAY, sweep_gpus=0, progress=Progress(io.StringIO()))
