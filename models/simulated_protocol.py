@@ -67,6 +67,8 @@ class Times:
     train: tuple[datetime, datetime]
     choose: tuple[datetime, datetime]
     test: tuple[datetime, datetime]
+    later: tuple[datetime, datetime]
+    """All that follows what is learnt from: a longer test, where no threshold is chosen."""
 
 
 def times(fleet: Fleet) -> Times:
@@ -76,8 +78,9 @@ def times(fleet: Fleet) -> Times:
     chosen, tested = fleet.start + days // 2 * _DAY, fleet.start + days * 2 // 3 * _DAY
     begin = tested + EMBARGO
     return Times(
-        (fleet.start + 2 * _DAY, chosen), (chosen + EMBARGO, tested), (begin, min(end, begin + _TEST))
-    )
+        (fleet.start + 2 * _DAY, chosen), (chosen + EMBARGO, tested), (begin, min(end, begin + _TEST)),
+        (chosen + EMBARGO, end),
+    )  # fmt: skip
 
 
 def known_faults(fleet: Fleet) -> pl.DataFrame:

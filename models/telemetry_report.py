@@ -136,20 +136,20 @@ def _area(rank: Row) -> str:
 
 
 def _sweep(sweep: list[Row]) -> list[str]:
-    rows = [("precursors", "share of faults", "precision", "recall", "first: recall", "first: ROC-AUC (95 %)",
+    rows = [("precursors", "share of faults", "faults", "precision", "recall", "first: recall", "first: ROC-AUC (95 %)",
              "repeat: recall", "repeat: ROC-AUC (95 %)")]  # fmt: skip
     for s in sweep:
         part = {r["repeat"]: r for r in s["first_and_repeat"]}
         at = s["at_operating_point"]
         rows.append((
-            s["precursors"], f"{s['share']:.2f}", _n(at["precision"]), _n(at["recall"]),
+            s["precursors"], f"{s['share']:.2f}", f"{at['faults']:.0f}", _n(at["precision"]), _n(at["recall"]),
             *(x for again, word in ((False, "first"), (True, "repeat")) for x in (
                 _n(part[again]["recall"]) if again in part else "-", _area(s[f"ranking_{word}"]))),
         ))  # fmt: skip
     told = (
         f"Learnt and tried anew on fleets of {sweep[0]['gpus']:,} GPUs, on nodes nobody learnt from, at no more than "
-        f"{sweep[0]['budget']:g} alarms a day per 10,000 GPUs. Without precursors only a GPU's own past can tell: the "
-        "first fault must be chance."
+        f"{sweep[0]['budget']:g} alarms a day per 10,000 GPUs (by a threshold read off these very days; ROC-AUC needs "
+        "none). Without precursors only a GPU's own past can tell: the first fault must be chance."
     )
     return [told, "", *_markdown(rows)]
 

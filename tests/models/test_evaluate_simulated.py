@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
 
 from collector.errors import ForeshockError
+from models import evaluate_simulated
 from models.evaluate import finite
 from models.evaluate_simulated import sentence
 from models.learning import EMBARGO, check_no_leak
+from models.progress import Progress
 from models.simulated_protocol import known_faults, other_seeds, see, sides, times
 from models.telemetry_baselines import BASELINES, SLOW
 from models.telemetry_scores import OURS, SERVED_S
-from tests.models.tiny_fleet import SETTING, evaluated
+from tests.models.tiny_fleet import SETTING, evaluated, lowered_limits
 
 TESTS = ["unseen time", "unseen GPUs", "unseen fleet"]
 HORIZONS_DAYS = (600 / 86_400, 3600 / 86_400, 1.0)
@@ -145,3 +149,19 @@ def test_the_operating_point_is_on_the_curve_of_other_days():
         assert curve["threshold"].is_sorted()
         assert curve["recall"].drop_nulls().is_sorted(descending=True)
         assert isinstance(frames[f"{name}/judged"], pl.DataFrame)
+
+
+def test_the_sweep_learns_anew_and_tries_all_the_time_that_follows():
+    with lowered_limits():
+        swept = evaluate_simulated._swept(SETTING, 64, "zero", 0.5, Progress(io.StringIO()))
+    fleet = replace(SETTING, seed=SETTING.seed + 2, precursors="zero").fleet()
+    since, until = times(fleet).later
+    unseen = [fleet.nodes[i] for i in sides(fleet, SETTING.seed + 2)[1]]
+    coming = known_faults(fleet).filter(
+        pl.col("time").is_between(since, until, closed="left"), pl.col("node").is_in(unseen)
+    )
+    assert since == times(fleet).train[1] + EMBARGO
+    assert until == fleet.start + timedelta(days=SETTING.days - 2)
+    assert 0 < swept["at_operating_point"]["faults"] <= coming.height
+    assert (swept["precursors"], swept["share"]) == ("zero", 0.0)
+    assert swept["gpu_days"] == pytest.approx(len(unseen) * 8 * (until - since) / timedelta(days=1))
