@@ -19,6 +19,7 @@ from tests.lake_fixture import make_lake
 
 DEMO = Path(__file__).parents[2] / "demo" / "registry"
 [MODEL] = [path.name for path in DEMO.iterdir() if path.is_dir()]
+CARD = json.loads((DEMO / MODEL / "card.json").read_text("utf-8"))
 Edit = Callable[[Path], None]
 
 
@@ -79,17 +80,18 @@ def test_it_tells_what_serves_and_what_it_promises(root: Path, monkeypatch: pyte
     assert not app.exception
     assert not app.error
     figures = {metric.label: metric.value for metric in app.metric}
-    assert figures["precision"] == "0.903"
-    assert figures["recall"] == "0.184"
-    assert figures["recall of precursor faults"] == "0.818"
-    assert figures["alarms/day/10k GPUs"] == "0.651"
-    assert figures["false alarms/day/10k GPUs"] == "0.063"
-    assert figures["median lead"] == "50 min"
+    point, metrics = CARD["point"], CARD["metrics"]
+    assert figures["precision"] == f"{point['precision']:.3f}"
+    assert figures["recall"] == f"{point['recall']:.3f}"
+    assert figures["recall of precursor faults"] == f"{metrics['recall_of_precursor']:.3f}"
+    assert figures["alarms/day/10k GPUs"] == f"{point['alarms_per_day_per_10k']:.3g}"
+    assert figures["false alarms/day/10k GPUs"] == f"{metrics['false_per_day_per_10k']:.3g}"
+    assert figures["median lead"] == f"{metrics['median_lead_s'] / 60:.0f} min"
     said = text(app)
     assert MODEL in said
     assert "synthetic" in said
     assert "no evidence about real GPUs" in said
-    assert "most recall (0.176) with at most 0.1 false alarms a day" in said
+    assert point["chosen_by"].split(" (measured")[0] in said
     assert "docs/model-card-telemetry.md" in said
 
 
@@ -141,7 +143,7 @@ def test_an_evaluation_beside_the_card_gives_intervals_baselines_and_parts(
     assert "1 bins without any fault are not drawn" in text(app)
 
 
-@pytest.mark.parametrize("report", [evaluation(0.9), evaluation(0.036855826074205914, synthetic=False)])
+@pytest.mark.parametrize("report", [evaluation(0.9), evaluation(CARD["point"]["threshold"], synthetic=False)])
 def test_another_models_evaluation_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch, report: dict[str, Any]
 ) -> None:
@@ -231,7 +233,7 @@ def test_a_broken_lake_leaves_the_model_on_the_page(root: Path, monkeypatch: pyt
     app = opened(root, monkeypatch)
     assert not app.exception
     assert len(app.error) == 1
-    assert app.metric[0].value == "0.903"
+    assert app.metric[0].value == f"{CARD['point']['precision']:.3f}"
 
 
 def test_real_and_synthetic_models_never_share_a_table(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
