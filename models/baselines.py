@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
@@ -33,13 +34,19 @@ def rule(*columns: str) -> Fit:
 
 def logistic(columns: Callable[[Sequence[str]], list[str]], c: float = 0.1) -> Fit:
     """L2-regularised logistic regression on log(1 + x), standardised."""
+    return _standardised(columns, LogisticRegression(C=c, max_iter=500))
 
+
+def perceptron(columns: Callable[[Sequence[str]], list[str]]) -> Fit:
+    """A small neural network on log(1 + x), standardised."""
+    return _standardised(columns, MLPClassifier((16,), alpha=1.0, early_stopping=True, random_state=5))
+
+
+def _standardised(columns: Callable[[Sequence[str]], list[str]], learner: Any) -> Fit:
     def fit(train: Rows) -> Score:
         chosen = columns(train.x.columns)
-        model = make_pipeline(
-            FunctionTransformer(np.log1p), StandardScaler(), LogisticRegression(C=c, max_iter=500)
-        ).fit(matrix(train, chosen), train.label)
-        return _probability(model, chosen)
+        model = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), clone(learner))
+        return _probability(model.fit(matrix(train, chosen), train.label), chosen)
 
     return fit
 
@@ -64,14 +71,6 @@ def boosted(columns: Callable[[Sequence[str]], list[str]]) -> Fit:
         return _probability(model, chosen)
 
     return fit
-
-
-def perceptron(train: Rows) -> Score:
-    """A small neural network on log(1 + x), standardised."""
-    chosen = every_column(train.x.columns)
-    net = MLPClassifier((16,), alpha=1.0, early_stopping=True, random_state=5)
-    model = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), net)
-    return _probability(model.fit(matrix(train, chosen), train.label), chosen)
 
 
 def agreement(*members: Fit) -> Fit:

@@ -96,16 +96,15 @@ def split(every: Rows, cut: float, horizon_days: float) -> tuple[Rows, Rows]:
 
 def scorers(trace: Trace) -> dict[str, Fit]:
     """The baselines that this trace has the columns for."""
+    linear = baselines.logistic(baselines.every_column, c=1.0)
     found: dict[str, Fit] = {
         RULE: baselines.rule("target_90d"),
         ANY_RULE: baselines.rule("target_90d", "other_90d"),
         "class history only": baselines.logistic(baselines.class_columns(trace.kinds)),
-        "logistic regression": baselines.logistic(baselines.every_column, c=1.0),
+        "logistic regression": linear,
         "isolation forest": baselines.isolation_forest,
         "top-K agreement (SYSTOR'23)": baselines.agreement(
-            baselines.boosted(baselines.every_column),
-            baselines.logistic(baselines.every_column, c=1.0),
-            baselines.perceptron,
+            baselines.boosted(baselines.every_column), linear, baselines.perceptron(baselines.every_column)
         ),
     }
     if set(trace.targets) == set(trace.kinds):

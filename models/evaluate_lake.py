@@ -7,13 +7,12 @@ from typing import Any
 import polars as pl
 
 from models import lake_protocol
-from models.evaluate_simulated import at_point, sentence
+from models.evaluate_simulated import judge, opened, sentence
 from models.learning import Learnt
 from models.operating_point import OperatingPoint, by_budget
 from models.progress import Progress
-from models.telemetry_results import Row, curve, figures, verdict
+from models.telemetry_results import Row, curve
 from models.telemetry_scores import OURS
-from pipeline import labels
 from pipeline.lake import Lake
 
 
@@ -40,16 +39,7 @@ def evaluate(
         "head": "imminence", "target": "any GPU fault", "cut": (window[0] - of.since).days, "test": "unseen time",
     }  # fmt: skip
     test = lake_protocol.test(lake, of, learnt, window, about, seed=seed)
-    found = figures(test, learnt.model, learnt.baselines)
-    told, frames = at_point(test, learnt, point.threshold)
-    progress.say(sentence(told))
-    report: Row = {
-        "dataset": "lake", "synthetic": of.synthetic, "head": "imminence",
-        "label": labels.DEFINITION.as_dict(), "label_digest": labels.DEFINITION.digest,
-        "learnt": {"n_rows": learnt.matrix.height, "n_faults": learnt.faults.height,
-                   "episodes": {str(h): head.episodes for h, head in learnt.model.heads.items()}},
-        "operating_point": point.as_dict(), "results": [f.row for f in found.values()],
-        "verdicts": [{"test": "unseen time", **verdict(found, h)} for h in sorted({h for _, h in found})],
-        "tests": [{"test": "unseen time", **told}], "permuted_label_control": [], "sweep": [],
-    }  # fmt: skip
-    return report, learnt, point, {f"unseen time/{k}": v for k, v in frames.items()}
+    report = {"dataset": "lake", "synthetic": of.synthetic, **opened(learnt, point)}
+    frames = judge(report, "unseen time", test, learnt)
+    progress.say(sentence(report["tests"][-1]))
+    return report, learnt, point, frames

@@ -51,23 +51,11 @@ def evaluate(
         "false",
     )
     progress.say(f"operating point: {point.why}")
-    report: Row = {
-        "dataset": "simulated", "synthetic": True, "head": "imminence", "setting": asdict(setting),
-        "label": labels.DEFINITION.as_dict(), "label_digest": labels.DEFINITION.digest,
-        "learnt": {"n_rows": learnt.matrix.height, "n_faults": learnt.faults.height,
-                   "episodes": {str(h): head.episodes for h, head in learnt.model.heads.items()}},
-        "operating_point": point.as_dict(), "results": [], "verdicts": [], "tests": [],
-        "permuted_label_control": [], "sweep": [],
-    }  # fmt: skip
+    report = {"dataset": "simulated", "synthetic": True, "setting": asdict(setting), **opened(learnt, point)}
     frames: dict[str, pl.DataFrame] = {}
     for name, test in _tests(setting, fleet, learnt, faults, progress):
-        found = figures(test, learnt.model, learnt.baselines)
-        report["results"] += [f.row for f in found.values()]
-        report["verdicts"] += [{"test": name, **verdict(found, h)} for h in sorted({h for _, h in found})]
-        told, more = at_point(test, learnt, point.threshold)
-        report["tests"].append({"test": name, **told})
-        frames |= {f"{name}/{key}": frame for key, frame in more.items()}
-        progress.say(f"{name}: {sentence(told)}")
+        frames |= judge(report, name, test, learnt)
+        progress.say(f"{name}: {sentence(report['tests'][-1])}")
         if name == "unseen GPUs":
             report["permuted_label_control"].append(_control(test, learnt))
         keep(report)
@@ -75,6 +63,27 @@ def evaluate(
         report["sweep"].append(_swept(setting, sweep_gpus, precursors, point.threshold, progress))
         keep(report)
     return report, learnt, point, frames
+
+
+def opened(learnt: Learnt, point: OperatingPoint) -> Row:
+    """What a report says of what was learnt, and the lists that its tests fill."""
+    return {
+        "head": "imminence", "label": labels.DEFINITION.as_dict(), "label_digest": labels.DEFINITION.digest,
+        "learnt": {"n_rows": learnt.matrix.height, "n_faults": learnt.faults.height,
+                   "episodes": {str(h): head.episodes for h, head in learnt.model.heads.items()}},
+        "operating_point": point.as_dict(), "results": [], "verdicts": [], "tests": [],
+        "permuted_label_control": [], "sweep": [],
+    }  # fmt: skip
+
+
+def judge(report: Row, name: str, test: Test, learnt: Learnt) -> dict[str, pl.DataFrame]:
+    """Adds a test to an opened `report`, at its operating point; the frames that the test's plots are made of."""
+    found = figures(test, learnt.model, learnt.baselines)
+    told, frames = at_point(test, learnt, report["operating_point"]["threshold"])
+    report["results"] += [f.row for f in found.values()]
+    report["verdicts"] += [{"test": name, **verdict(found, h)} for h in sorted({h for _, h in found})]
+    report["tests"].append({"test": name, **told})
+    return {f"{name}/{key}": frame for key, frame in frames.items()}
 
 
 def _learn(setting: Setting, progress: Progress) -> tuple[Fleet, pl.DataFrame, Learnt]:

@@ -47,11 +47,10 @@ class Progress(AbstractContextManager["Progress"]):
         """A stretch of the run, whose bar takes the place of the one before it."""
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(what, total=None)
+        task = self._task = self._bar.add_task(what, total=None)
 
         def tick(done: int, of: int) -> None:
-            assert self._task is not None
-            self._bar.update(self._task, completed=done, total=of)
+            self._bar.update(task, completed=done, total=of)
             if not self._console.is_terminal and time.monotonic() - self._told_s >= _TELL_EVERY_S:
                 self._told_s = time.monotonic()
                 self.say(f"{what}: {done} of {of}")

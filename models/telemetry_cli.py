@@ -62,19 +62,19 @@ def train(args: argparse.Namespace, config: Config, out: TextIO) -> int:
 
 def evaluate(args: argparse.Namespace, config: Config, out: TextIO) -> int:
     data = Path(args.data) if args.data else config.lake.path
-    so_far = Path(args.out) / "evaluation-so-far.json" if args.out else None
+    folder = Path(args.out) if args.out else None
+    so_far = folder / "evaluation-so-far.json" if folder else None
     report, learnt, point, frames = _measured(args, data, sweep_gpus=args.sweep_gpus, so_far=so_far)
     if args.save:
         print(_saved(args, config, report, (learnt, point), frames), file=sys.stderr)
     text = json.dumps(finite(report), indent=2, allow_nan=False)
     card = telemetry_report.card(report, _command(args))
-    if args.out:
-        folder = Path(args.out)
+    if folder and so_far:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
         (folder / "model-card.md").write_text(card, encoding="utf-8")
         telemetry_report.pictures(report, frames, folder)
-        (folder / "evaluation-so-far.json").unlink(missing_ok=True)
+        so_far.unlink(missing_ok=True)
     if args.card:
         Path(args.card).write_text(card, encoding="utf-8")
     if args.json:
